@@ -1,0 +1,120 @@
+"""The engine: one study after another, with the models loaded once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from CSpineFractureLib.findings.study_output import StudyOutput
+from CSpineFractureLib.findings.study_result import ModelInfo
+from CSpineFractureLib.notice import Notice
+from CSpineFractureLib.pipeline.context import Event, RunContext
+from CSpineFractureLib.pipeline.profiles import runnable_profile
+from CSpineFractureLib.volume.ct_volume import CTVolume
+
+if TYPE_CHECKING:
+    from CSpineFractureLib.models.store import WeightsStore
+
+
+class Engine:
+    """Runs studies through profiles; keeps the models it has loaded.
+
+    Parameters
+    ----------
+    store
+        Where weights come from; the project's own ``WeightsStore()`` by default.
+    device
+        ``"auto"``, ``"cpu"``, ``"cuda"`` (``"cuda:N"``) or ``"mps"``. Checked when the first study runs, or by
+        ``check_device()``.
+    """
+
+    def __init__(self, store: WeightsStore | None = None, device: str = "auto") -> None:
+        self._store = store
+        self._device_wanted = device
+        self._device: str | None = None
+        self._models: dict[tuple[str, str], tuple[Any, ModelInfo]] = {}
+
+    def check_device(self) -> str:
+        """The device that will be used. Raises ``UserError`` when the one asked for is not there."""
+        if self._device is None:
+            from CSpineFractureLib.models.device import choose_device  # imported late: it needs torch
+
+            self._device = str(choose_device(self._device_wanted))
+        return self._device
+
+    def run_study(
+        self,
+        volume_or_path: CTVolume | str | Path,
+        profile: str = "default",
+        *,
+        series: str | None = None,
+        thresholds: dict[str, float] | None = None,
+        on_event: Callable[[Event], None] | None = None,
+        is_cancelled: Callable[[], bool] | None = None,
+        exact: bool = False,
+    ) -> tuple[CTVolume, StudyOutput]:
+        """Read (where a path is given) and analyse one study.
+
+        Returns the volume that was analysed and the output on its grid. Profile, input and device are checked before
+        any model is loaded. Raises ``UserError`` for what the user can put right, and ``Cancelled`` when
+        ``is_cancelled`` answered yes: a cancelled run has no output (a caller that keeps a list of studies may note
+        the status ``cancelled`` for itself). The models stay loaded either way.
+        """
+        chosen = runnable_profile(profile)
+        context = RunContext(
+            profile=chosen.name,
+            thresholds=thresholds,
+            exact=exact,
+            on_event=on_event,
+            is_cancelled=is_cancelled,
+        )
+        if isinstance(volume_or_path, CTVolume):
+            volume = volume_or_path
+        else:
+            from CSpineFractureLib.volume import read_volume  # imported late: SimpleITK and pydicom
+
+            with context.stage("read", message="Reading the CT"):
+                volume = read_volume(volume_or_path, series=series)
+        with context.stage("models", total=max(len(chosen.tasks), 1), message="Loading the models"):
+            function = chosen.function()
+            context.device = self.check_device()
+            context.use_loader(lambda task: self._load(task, context.device))
+            for done, task in enumerate(chosen.tasks, start=1):
+                context.check_cancelled()
+                context.load(task)
+                context.progress("models", done, len(chosen.tasks), "Loading the models")
+        output = function(volume, context)
+        context.check_cancelled()
+        _complete(output, volume, context)
+        return volume, output
+
+    def _load(self, task: str, device: str) -> tuple[Any, ModelInfo]:
+        """From the cache or the store; always moved to ``device``, for a fallback may have left it on the CPU."""
+        key = (task, device)
+        if key not in self._models:
+            self._models[key] = self._open_store().load(task, device)
+        module, info = self._models[key]
+        if hasattr(module, "to"):
+            module.to(device)
+        return module, info
+
+    def _open_store(self) -> WeightsStore:
+        if self._store is None:
+            from CSpineFractureLib.models.store import WeightsStore  # imported late: it needs torch
+
+            self._store = WeightsStore()
+        return self._store
+
+
+def _complete(output: StudyOutput, volume: CTVolume, context: RunContext) -> None:
+    """Write into the result what the engine knows: warnings (reader's first), models, thresholds, device, timings."""
+    result = output.result
+    notices = {(notice.code, notice.message): notice for notice in (*volume.notices, *result.warnings)}
+    notices.update({(notice.code, notice.message): notice for notice in context.notices})
+    result.warnings = [Notice(code, message) for code, message in notices]
+    result.models = context.models
+    result.thresholds = {**result.thresholds, **context.thresholds}
+    result.timings_s = {**result.timings_s, **context.timings_s}
+    result.profile = context.profile
+    result.device = str(context.device)

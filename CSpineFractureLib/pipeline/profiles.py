@@ -1,0 +1,98 @@
+"""The profiles by name: each system of the source papers is one profile of the same engine."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from CSpineFractureLib.errors import UserError
+
+if TYPE_CHECKING:
+    from CSpineFractureLib.findings.study_output import StudyOutput
+    from CSpineFractureLib.pipeline.context import RunContext
+    from CSpineFractureLib.volume.ct_volume import CTVolume
+
+    RunFunction = Callable[[CTVolume, RunContext], StudyOutput]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A way to read a study.
+
+    ``run`` is ``(CTVolume, RunContext) -> StudyOutput``, or where to find it as ``"package.module:function"`` (so that
+    listing the profiles imports no torch), or ``None`` for a profile that is known but cannot run yet; then ``remedy``
+    says what to do. ``tasks`` are the networks it needs; the engine loads them before the first stage.
+    """
+
+    name: str
+    title: str
+    tasks: tuple[str, ...] = ()
+    run: RunFunction | str | None = None
+    remedy: str = ""
+
+    def function(self) -> RunFunction:
+        """The function that runs this profile, imported now. Raises ``UserError`` if there is none."""
+        if self.run is None:
+            message = f"Profile {self.name} has no weights on this computer: {self.remedy}."
+            raise UserError(message)
+        if not isinstance(self.run, str):
+            return self.run
+        module, _, name = self.run.partition(":")
+        return getattr(importlib.import_module(module), name)
+
+
+_PROFILES: dict[str, Profile] = {}
+_ALIASES: dict[str, str] = {}
+
+
+def register_profile(profile: Profile, *aliases: str) -> None:
+    """Make a profile known under its name and aliases; a later registration replaces an earlier one."""
+    _PROFILES[profile.name] = profile
+    _ALIASES.pop(profile.name, None)
+    _ALIASES.update(dict.fromkeys(aliases, profile.name))
+
+
+def profile_names() -> list[str]:
+    """All names and aliases, sorted."""
+    return sorted({*_PROFILES, *_ALIASES})
+
+
+def get_profile(name: str) -> Profile:
+    """The profile of that name or alias; it may still be one that cannot run. Raises ``UserError`` if unknown."""
+    profile = _PROFILES.get(_ALIASES.get(name, name))
+    if profile is None:
+        message = f"There is no profile {name!r}: use one of {', '.join(profile_names())}."
+        raise UserError(message)
+    return profile
+
+
+def runnable_profile(name: str) -> Profile:
+    """As ``get_profile``, but raises ``UserError`` as well when the profile cannot run yet."""
+    profile = get_profile(name)
+    if profile.run is None:
+        profile.function()
+    return profile
+
+
+def _remedy(name: str) -> str:
+    return f"train them with 'cspine train {name}' or install them with 'cspine models install {name}'"
+
+
+register_profile(
+    Profile(
+        "two-stage",
+        "Windowed slice CNN with Grad-CAM, then YOLOv8 vertebra boxes",
+        tasks=("slice-fracture", "vertebra-boxes", "fracture-boxes"),
+        run="CSpineFractureLib.pipeline.two_stage:run",
+    ),
+    "default",
+)
+for _name, _title in (
+    ("vertebra-yolo", "YOLOv5u vertebra boxes C1-C7"),
+    ("gcvit-yolo", "GCViT levels per slice, then YOLO fracture boxes"),
+    ("unet-cracknet", "Three bone windows, U-Net, YOLOv5u crop, CrackNet with BiLSTM"),
+    ("radiograph", "AlexNet or GoogLeNet on a lateral radiograph"),
+):
+    register_profile(Profile(_name, _title, remedy=_remedy(_name)))
