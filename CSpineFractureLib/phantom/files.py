@@ -1,0 +1,95 @@
+"""Synthetic studies on disk: one folder each, made by several processes, finished ones not made again."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from CSpineFractureLib.errors import UserError
+from CSpineFractureLib.phantom.study import PhantomStudy, StudyPlan, make_study
+
+CT_FILE, LABEL_FILE, FRACTURE_FILE, TRUTH_FILE = "ct.nii.gz", "vertebrae.nii.gz", "fractures.nii.gz", "truth.json"
+SCHEMA = "cspine-phantom/1"
+_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
+
+
+def study_folder(root: Path, seed: int) -> Path:
+    """The folder of one study below ``root``."""
+    return root / f"phantom_{seed:06d}"
+
+
+def write_study(study: PhantomStudy, folder: Path) -> None:
+    """Write ``ct.nii.gz``, ``vertebrae.nii.gz`` (1-7 = C1-C7, 8+ thoracic), ``fractures.nii.gz`` and ``truth.json``.
+
+    The folder appears complete or not at all.
+    """
+    partial = folder.with_name(folder.name + ".part")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    for name, array in ((CT_FILE, study.hu), (LABEL_FILE, study.labels), (FRACTURE_FILE, study.fracture_mask)):
+        sitk.WriteImage(_image(array, study.ijk_to_ras), str(partial / name), True, 1)
+    truth = {
+        "schema": SCHEMA,
+        "seed": study.seed,
+        "notice": "synthetic CT, research use only",
+        "centres_ras": {k: [round(x, 4) for x in v] for k, v in study.centres_ras.items()},
+        "fractures": [asdict(f) for f in study.fractures],
+    }
+    (partial / TRUTH_FILE).write_text(json.dumps(truth, indent=1), encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(partial, folder)
+
+
+def make_studies(
+    root: Path,
+    seeds: list[int],
+    plan_of: Callable[[int], StudyPlan],
+    jobs: int = 1,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Path]:
+    """Make the studies of ``seeds`` below ``root``; a finished study is not made again. Returns their folders."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"{root}: cannot be used as output folder ({error.strerror}); choose a folder you can write to."
+        raise UserError(message) from error
+    folders = [study_folder(root, seed) for seed in seeds]
+    todo = [(seed, folder) for seed, folder in zip(seeds, folders, strict=True) if not (folder / TRUTH_FILE).exists()]
+    done = len(seeds) - len(todo)
+    on_progress(done, len(seeds))
+    if jobs <= 1 or len(todo) <= 1:
+        for seed, folder in todo:
+            _make(seed, plan_of(seed), folder)
+            done += 1
+            on_progress(done, len(seeds))
+        return folders
+    with ProcessPoolExecutor(jobs) as pool:
+        waiting = [pool.submit(_make, seed, plan_of(seed), folder) for seed, folder in todo]
+        for finished in as_completed(waiting):
+            finished.result()
+            done += 1
+            on_progress(done, len(seeds))
+    return folders
+
+
+def _make(seed: int, plan: StudyPlan, folder: Path) -> None:
+    write_study(make_study(seed, plan), folder)
+
+
+def _image(array: np.ndarray, ijk_to_ras: np.ndarray) -> sitk.Image:
+    """A SimpleITK image (LPS) of an array ``[k, j, i]`` with a matrix to RAS mm."""
+    image = sitk.GetImageFromArray(array)
+    matrix = _RAS_TO_LPS @ ijk_to_ras[:3, :3]
+    spacing = np.linalg.norm(matrix, axis=0)
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((matrix / spacing).ravel().tolist())
+    image.SetOrigin((_RAS_TO_LPS @ ijk_to_ras[:3, 3]).tolist())
+    return image

@@ -1,0 +1,190 @@
+"""One synthetic study: anatomy, optional fractures, acquisition, and the exact truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy import ndimage
+
+from CSpineFractureLib.errors import UserError
+from CSpineFractureLib.phantom.fractures import Fracture, sample_fracture, sample_level, SUBAXIAL_TYPES, TYPES
+from CSpineFractureLib.phantom.morphometry import LEVELS, Spine, Vertebra, sample_spine
+from CSpineFractureLib.phantom.sdf import Canvas, Points
+from CSpineFractureLib.phantom.surroundings import Surroundings, noise_field
+from CSpineFractureLib.phantom.vertebrae import reach, vertebra_distance
+
+LABELS = {level: n + 1 for n, level in enumerate(LEVELS)}
+
+
+@dataclass
+class FractureTruth:
+    """Where a fracture lies: level, type, gap, box corners (RAS mm)."""
+
+    level: str
+    type: str
+    gap_mm: float
+    hairline: bool
+    box_ras: list[list[float]]
+
+
+@dataclass
+class PhantomStudy:
+    """A synthetic CT with its truth.
+
+    ``hu`` int16, ``labels`` uint8 (1-7 = C1-C7, 8+ = thoracic) and ``fracture_mask`` uint8 are ``[k, j, i]`` on the
+    same grid; ``centres_ras`` holds the truth for each level's ``center_ras``.
+    """
+
+    seed: int
+    hu: np.ndarray
+    labels: np.ndarray
+    fracture_mask: np.ndarray
+    ijk_to_ras: np.ndarray
+    centres_ras: dict[str, list[float]]
+    fractures: list[FractureTruth] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """What to make: fractures as ``(level, type)`` pairs (``None``: by chance), grid and field of view (mm)."""
+
+    spacing_mm: tuple[float, float, float] = (0.7, 0.7, 1.0)
+    fractures: tuple[tuple[str, str | None], ...] | None = None
+    fracture_rate: float = 0.5
+    width_mm: float = 200.0
+    depth_mm: float = 200.0
+    above_mm: float = 45.0
+    below_mm: float = 35.0
+    noise_hu: tuple[float, float] = (8.0, 35.0)
+
+
+def parse_fractures(specs: list[str]) -> tuple[tuple[str, str | None], ...]:
+    """``["C5:burst", "C2"]`` to pairs; raises UserError for unknown levels or types."""
+    pairs = []
+    for spec in specs:
+        level, _, kind = spec.partition(":")
+        if level not in LEVELS[:7]:
+            message = f"--fracture {spec}: level '{level}' is not one of C1-C7; write for example C5:burst."
+            raise UserError(message)
+        known = TYPES.get(level, SUBAXIAL_TYPES)
+        if kind and kind not in known:
+            message = f"--fracture {spec}: type '{kind}' is not known for {level}; use one of {', '.join(known)}."
+            raise UserError(message)
+        pairs.append((level, kind or None))
+    return tuple(pairs)
+
+
+def make_study(seed: int, plan: StudyPlan | None = None) -> PhantomStudy:
+    """Make one study; the same seed and plan give the same voxels."""
+    plan = plan or StudyPlan()
+    rng = np.random.default_rng([seed, 2022])
+    spine = sample_spine(rng)
+    fractures = _plan_fractures(rng, plan, spine)
+    canvas = _canvas(spine, plan, rng)
+    hu_background = _background(spine, canvas, rng)
+    canvas.hu[:] = hu_background
+    labels = np.zeros(canvas.hu.shape, np.uint8)
+    mask = np.zeros(canvas.hu.shape, np.uint8)
+    owner = np.full(canvas.hu.shape, 1e3, np.float32)
+    quality = rng.uniform(0.6, 1.15)
+    for vertebra in spine.vertebrae:
+        broken = next((f for f in fractures if f.level == vertebra.level), None)
+        _paint_vertebra(canvas, labels, mask, owner, vertebra, broken, rng, quality)
+    hu = _acquire(canvas, rng, plan)
+    truths = [t for f in fractures if (t := _truth(f, mask, labels, canvas)) is not None]
+    centres = {v.level: [float(x) for x in v.centre] for v in spine.vertebrae}
+    return PhantomStudy(seed, hu, labels, (mask > 0).astype(np.uint8), canvas.ijk_to_ras, centres, truths)
+
+
+def _plan_fractures(rng: np.random.Generator, plan: StudyPlan, spine: Spine) -> list[Fracture]:
+    pairs = plan.fractures
+    if pairs is None:
+        count = 0 if rng.random() >= plan.fracture_rate else int(rng.choice([1, 2, 3], p=[0.65, 0.25, 0.1]))
+        pairs = tuple((level, None) for level in dict.fromkeys(sample_level(rng) for _ in range(count)))
+    chosen = []
+    for level, kind in pairs:
+        kind = kind or str(rng.choice(TYPES.get(level, SUBAXIAL_TYPES)))
+        chosen.append(sample_fracture(rng, level, kind, spine[level]))
+    return chosen
+
+
+def _canvas(spine: Spine, plan: StudyPlan, rng: np.random.Generator) -> Canvas:
+    centres = np.array([v.centre for v in spine.vertebrae])
+    middle = centres[:, :2].mean(axis=0) + [rng.uniform(-12, 12), rng.uniform(-8, 22)]
+    low = (middle[0] - plan.width_mm / 2, middle[1] - plan.depth_mm / 2, spine["T1"].centre[2] - plan.below_mm)
+    high = (middle[0] + plan.width_mm / 2, middle[1] + plan.depth_mm / 2, spine["C1"].centre[2] + plan.above_mm)
+    return Canvas.covering(low, high, plan.spacing_mm)
+
+
+def _background(spine: Spine, canvas: Canvas, rng: np.random.Generator) -> np.ndarray:
+    """Surroundings painted at about 1.6 mm and interpolated to the fine grid."""
+    low = np.array(canvas.ijk_to_ras @ [canvas.hu.shape[2] - 1, canvas.hu.shape[1] - 1, 0, 1])[:3]
+    high = np.array(canvas.ijk_to_ras @ [0, 0, canvas.hu.shape[0] - 1, 1])[:3]
+    coarse = Canvas.covering(tuple(low - 3), tuple(high + 3), (1.6, 1.6, 1.6))
+    Surroundings(spine, rng).paint(coarse)
+    step = [f / c for f, c in zip(canvas.spacing[::-1], coarse.spacing[::-1], strict=True)]
+    start = [
+        (canvas.origin_ras[2] - coarse.origin_ras[2]) / coarse.spacing[2],
+        (coarse.origin_ras[1] - canvas.origin_ras[1]) / coarse.spacing[1],
+        (coarse.origin_ras[0] - canvas.origin_ras[0]) / coarse.spacing[0],
+    ]
+    return ndimage.affine_transform(coarse.hu, step, start, canvas.hu.shape, order=1, mode="nearest")
+
+
+def _local(v: Vertebra, p: Points) -> Points:
+    x, y, z = (q - np.float32(c) for q, c in zip(p, v.centre, strict=True))
+    m = v.axes.astype(np.float32)
+    return tuple(m[n, 0] * x + m[n, 1] * y + m[n, 2] * z for n in range(3))
+
+
+def _paint_vertebra(canvas, labels, mask, owner, v: Vertebra, broken: Fracture | None, rng, quality: float) -> None:
+    """Paint one vertebra, its cortex and trabeculae, its label where it is nearest, and the fracture mask."""
+    half, ahead, behind, tall = reach(v)
+    low = (v.centre[0] - half, v.centre[1] - behind, v.centre[2] - tall)
+    high = (v.centre[0] + half, v.centre[1] + ahead, v.centre[2] + tall)
+    found = canvas.window(low, high)
+    if found is None:
+        return
+    index, points = found
+    local = _local(v, points)
+    rough = 0.35 * noise_field(rng, tuple(s.stop - s.start for s in index), 3.0)
+    if broken is None:
+        distance = vertebra_distance(v, local) + rough
+    else:
+        distance, gap = broken.apply(lambda q: vertebra_distance(v, q), local)
+        distance = distance + rough
+        mask[index][(gap < 0.4) & (owner[index] > gap)] = LABELS[v.level]
+    cortex = v.shape["cortex"]
+    sponge = quality * (340 - 150 * v.shape["ageing"]) + 70 * noise_field(rng, distance.shape, 1.8)
+    hard = quality * rng.uniform(850, 1350)
+    hu = np.where(distance > -cortex, hard, sponge + (hard - sponge) * np.exp((distance + cortex) / 0.9))
+    cover = np.clip(0.5 - distance / np.float32(min(canvas.spacing)), 0.0, 1.0)
+    cover *= np.clip((owner[index] - distance) / 0.6 + 0.5, 0.0, 1.0)
+    region = canvas.hu[index]
+    region += cover * (hu - region)
+    nearest = (distance < 0) & (distance < owner[index])
+    labels[index][nearest] = LABELS[v.level]
+    owner[index][:] = np.minimum(owner[index], distance)
+
+
+def _acquire(canvas: Canvas, rng: np.random.Generator, plan: StudyPlan) -> np.ndarray:
+    """Scanner blur, shoulder streaks and correlated noise; int16 HU."""
+    sigma = rng.uniform(0.25, 0.65)
+    blurred = ndimage.gaussian_filter(canvas.hu, [sigma * 0.8 / s for s in canvas.spacing[::-1]])
+    noise = rng.standard_normal(canvas.hu.shape, dtype=np.float32)
+    noise = ndimage.gaussian_filter(noise, [0.0, *(rng.uniform(0.35, 0.7) / s for s in canvas.spacing[1::-1])])
+    noise *= rng.uniform(*plan.noise_hu) / max(float(noise.std()), 1e-3)
+    absorbed = np.clip(blurred, -1000, 1500).mean(axis=(1, 2))
+    noise *= (1 + 0.9 * np.clip((absorbed - np.median(absorbed)) / 300, 0, 2))[:, None, None]
+    return np.clip(np.rint(blurred + noise), -1024, 3071).astype(np.int16)
+
+
+def _truth(f: Fracture, mask: np.ndarray, labels: np.ndarray, canvas: Canvas, margin_mm: float = 3.0) -> FractureTruth | None:
+    """Box of the gap inside the bone, widened by ``margin_mm``; ``None`` when the field of view cuts it off."""
+    k, j, i = np.nonzero(mask == LABELS[f.level])
+    if len(k) == 0:
+        return None
+    ends = np.array([[i.min(), j.min(), k.min(), 1], [i.max(), j.max(), k.max(), 1]]) @ canvas.ijk_to_ras.T
+    low, high = ends[:, :3].min(axis=0) - margin_mm, ends[:, :3].max(axis=0) + margin_mm
+    return FractureTruth(f.level, f.type, round(f.gap_mm, 3), f.hairline, [low.round(3).tolist(), high.round(3).tolist()])

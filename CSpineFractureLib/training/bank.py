@@ -1,0 +1,102 @@
+"""Synthetic studies read back for training: axial slices with masks, at the networks' pixel sizes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import SimpleITK as sitk
+
+from CSpineFractureLib.errors import UserError
+from CSpineFractureLib.phantom.files import CT_FILE, FRACTURE_FILE, LABEL_FILE, TRUTH_FILE
+
+THORACIC = 8
+
+
+@dataclass
+class TrainingStudy:
+    """One study: ``hu`` int16, ``labels`` uint8 (1-7 cervical, 8 thoracic), ``fracture`` uint8, all ``[k, j, i]``.
+
+    ``pixel_mm`` is the in-plane pixel size, ``slice_mm`` the slice spacing; ``centres`` is ``[k, 2]``, the middle of
+    the column (column i, row j) in every slice, interpolated where a slice has no vertebra.
+    """
+
+    name: str
+    hu: np.ndarray
+    labels: np.ndarray
+    fracture: np.ndarray
+    pixel_mm: float
+    slice_mm: float
+    centres: np.ndarray
+
+
+def load_studies(root: Path, on_progress: Callable[[int, int], None] = lambda done, total: None) -> list[TrainingStudy]:
+    """Read every study folder below ``root``, sorted by name; raises UserError when there is none."""
+    folders = sorted(p.parent for p in root.glob(f"*/{TRUTH_FILE}"))
+    if not folders:
+        message = f"{root}: holds no synthetic studies; make some with 'cspine phantom -o {root} --n 100'."
+        raise UserError(message)
+    studies = []
+    for n, folder in enumerate(folders):
+        json.loads((folder / TRUTH_FILE).read_text(encoding="utf-8"))
+        image = sitk.ReadImage(str(folder / CT_FILE))
+        hu = sitk.GetArrayFromImage(image)
+        labels = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / LABEL_FILE)))
+        fracture = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / FRACTURE_FILE)))
+        labels = np.minimum(labels, THORACIC)
+        spacing = image.GetSpacing()
+        studies.append(TrainingStudy(folder.name, hu, labels, fracture, spacing[0], spacing[2], _centres(labels)))
+        on_progress(n + 1, len(folders))
+    return studies
+
+
+def split_studies(studies: list[TrainingStudy], share: float = 0.2) -> tuple[list[TrainingStudy], list[TrainingStudy]]:
+    """Training and validation studies; every fifth goes to validation, never single slices of a study."""
+    step = max(2, round(1 / share))
+    return [s for n, s in enumerate(studies) if n % step], [s for n, s in enumerate(studies) if n % step == 0]
+
+
+def warp(image: np.ndarray, centre: np.ndarray, pixel_in: float, pixel_out: float, size: int, angle_deg: float = 0.0,
+         flip: bool = False, scale: float = 1.0, nearest: bool = False, fill: float = -1024) -> np.ndarray:
+    """Cut a square of ``size`` pixels of ``pixel_out`` mm around ``centre`` (column, row), turned, scaled, mirrored."""
+    zoom = pixel_in / pixel_out * scale
+    matrix = cv2.getRotationMatrix2D((float(centre[0]), float(centre[1])), angle_deg, zoom)
+    matrix[:, 2] += (size - 1) / 2 - np.asarray(centre, float)
+    if flip:
+        matrix[0] *= -1
+        matrix[0, 2] += size - 1
+    mode = cv2.INTER_NEAREST if nearest else (cv2.INTER_AREA if zoom < 0.7 else cv2.INTER_LINEAR)
+    mode = cv2.INTER_LINEAR if mode == cv2.INTER_AREA else mode
+    return cv2.warpAffine(image, matrix, (size, size), flags=mode, borderMode=cv2.BORDER_CONSTANT, borderValue=fill)
+
+
+def boxes_of(mask: np.ndarray, least_pixels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes from masks as in document 000: one per label, ``(n, 4)`` xyxy pixels (edges), and ``(n,)`` labels."""
+    boxes, labels = [], []
+    for label in np.unique(mask):
+        if label == 0:
+            continue
+        rows, columns = np.nonzero(mask == label)
+        if len(rows) < least_pixels:
+            continue
+        boxes.append([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
+        labels.append(int(label))
+    return np.array(boxes, np.float32).reshape(-1, 4), np.array(labels, np.int64)
+
+
+def _centres(labels: np.ndarray) -> np.ndarray:
+    """Middle of the vertebra pixels per slice, ``[k, (column, row)]``, held constant beyond the ends."""
+    have, middle = [], []
+    for k in range(len(labels)):
+        rows, columns = np.nonzero(labels[k])
+        if len(rows) > 20:
+            have.append(k)
+            middle.append([(columns.min() + columns.max()) / 2, (rows.min() + rows.max()) / 2])
+    if not have:
+        return np.tile(np.array(labels.shape[:0:-1], float) / 2, (len(labels), 1))
+    middle = np.array(middle)
+    return np.stack([np.interp(np.arange(len(labels)), have, middle[:, axis]) for axis in (0, 1)], axis=1)
