@@ -37,6 +37,8 @@ class Engine:
 
     def check_device(self) -> str:
         """The device that will be used. Raises ``UserError`` when the one asked for is not there."""
+        if self._device is None and self._device_wanted == "cpu":
+            self._device = "cpu"  # always there: no need to import torch to know it
         if self._device is None:
             from CSpineFractureLib.models.device import choose_device  # imported late: it needs torch
 

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import threading
+
+import fake_profile
+import numpy as np
+import pytest
+
+from CSpineFractureLib import __version__
+from CSpineFractureLib.errors import Cancelled, UserError
+from CSpineFractureLib.findings.result_file import first_fault
+from CSpineFractureLib.findings.study_result import ModelInfo
+from CSpineFractureLib.notice import Notice
+from CSpineFractureLib.pipeline.engine import Engine
+from CSpineFractureLib.pipeline.profiles import Profile, register_profile
+from CSpineFractureLib.volume.ct_volume import CTVolume
+
+
+@pytest.fixture
+def volume() -> CTVolume:
+    hu = np.full((28, 24, 24), -1000, np.int16)
+    hu[:, 6:18, 6:18] = 300
+    return CTVolume(hu, np.diag([-1.0, -1.0, 3.0, 1.0]), notices=(Notice("thick", "Thick slices."),))
+
+
+def test_a_study_ends_with_a_valid_and_complete_result(volume):
+    analysed, output = Engine(device="cpu").run_study(volume, "fake", thresholds={"steps": 2})
+
+    assert analysed is volume
+    result = output.result
+    assert first_fault(result.to_dict()) is None
+    assert (result.profile, result.device, result.status) == ("fake", "cpu", "complete")
+    assert result.software_version == __version__
+    assert result.created.endswith("+00:00")
+    assert result.thresholds["steps"] == 2
+    assert result.timings_s["fake"] >= 0
+
+
+def test_warnings_of_reader_and_pipeline_come_once_each_in_order(volume):
+    _, output = Engine(device="cpu").run_study(volume, "fake")
+    assert [notice.code for notice in output.result.warnings] == ["thick", "pretended"]
+
+
+def test_two_studies_have_two_identities(volume):
+    engine = Engine(device="cpu")
+    first, second = (engine.run_study(volume, "fake")[1].result for _ in range(2))
+    assert first.id != second.id
+
+
+def test_progress_comes_as_events_with_the_four_keys(volume):
+    events = []
+    Engine(device="cpu").run_study(volume, "fake", on_event=events.append)
+    assert all(set(event) == {"stage", "done", "total", "message"} for event in events)
+    fake = [event["done"] for event in events if event["stage"] == "fake"]
+    assert fake == sorted(fake)
+    assert fake[-1] == 3
+
+
+def test_cancelling_ends_the_run_between_batches(volume):
+    cancel = threading.Event()
+
+    def cancel_at_first_step(event):
+        if event["stage"] == "fake" and event["done"] == 1:
+            cancel.set()
+
+    with pytest.raises(Cancelled):
+        Engine(device="cpu").run_study(
+            volume, "fake", thresholds={"steps": 50}, on_event=cancel_at_first_step, is_cancelled=cancel.is_set
+        )
+
+
+def test_models_are_loaded_once_and_named_in_the_result(volume):
+    class CountingStore:
+        loads = 0
+
+        def load(self, task, device):
+            self.loads += 1
+            return object(), ModelInfo(task, "net", "1", "a" * 64, "Apache-2.0", "synthetic")
+
+    def run(volume, context):
+        context.load("task-a")
+        return fake_profile.run(volume, context)
+
+    register_profile(Profile("fake-with-models", "", tasks=("task-a", "task-b"), run=run))
+    store = CountingStore()
+    engine = Engine(store, device="cpu")
+    for _ in range(2):
+        _, output = engine.run_study(volume, "fake-with-models")
+    assert store.loads == 2
+    assert [model.task for model in output.result.models] == ["task-a", "task-b"]
+
+
+def test_an_unknown_profile_is_refused_with_the_list_of_known_ones(volume):
+    with pytest.raises(UserError, match=r"no profile 'three-stage'.*default.*two-stage"):
+        Engine(device="cpu").run_study(volume, "three-stage")
+
+
+@pytest.mark.parametrize("name", ["vertebra-yolo", "gcvit-yolo", "unet-cracknet", "radiograph"])
+def test_a_profile_without_weights_names_the_commands_that_bring_them(volume, name):
+    with pytest.raises(UserError, match=rf"cspine train {name}.*cspine models install {name}"):
+        Engine(device="cpu").run_study(volume, name)
