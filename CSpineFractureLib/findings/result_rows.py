@@ -16,7 +16,7 @@ NOT_APPLICABLE = "not applicable"
 SUSPECTED = "fracture suspected"
 NOT_SUSPECTED = "no fracture suspected"
 #: Key in ``StudyResult.thresholds``: from this level probability on, a fracture of the level is suspected.
-LEVEL_THRESHOLD = "level_fracture"
+LEVEL_THRESHOLD = "fracture"
 DEFAULT_LEVEL_THRESHOLD = 0.5
 
 

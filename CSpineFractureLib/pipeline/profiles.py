@@ -84,7 +84,7 @@ register_profile(
     Profile(
         "two-stage",
         "Windowed slice CNN with Grad-CAM, then YOLOv8 vertebra boxes",
-        tasks=("slice-fracture", "vertebra-boxes", "fracture-boxes"),
+        tasks=("vertebra-detector", "slice-classifier", "fracture-detector"),
         run="CSpineFractureLib.pipeline.two_stage:run",
     ),
     "default",

@@ -41,6 +41,7 @@ from typing import Any, TextIO
 
 from CSpineFractureLib import __version__
 from CSpineFractureLib.errors import Cancelled, UserError
+from CSpineFractureLib.pipeline.stdout_guard import stdout_for_us_alone
 from CSpineFractureLib.pipeline.threads import prepare_process
 
 #: Seconds a run may take to notice that stdin has closed, before the process ends without it.
@@ -186,14 +187,12 @@ def _request_fault(request: dict[str, Any]) -> str | None:
 def main(device: str = "auto") -> None:
     """Run a worker on this process's stdin and stdout."""
     prepare_process()
-    events = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", newline="\n")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # C++ libraries and child processes
-    sys.stdout = sys.stderr  # Python's print
     commands = os.fdopen(os.dup(sys.stdin.fileno()), "r", encoding="utf-8", errors="replace")
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, sys.stdin.fileno())  # no library may eat a command
     os.close(null)
-    Worker(commands, events, device).serve()
+    with stdout_for_us_alone() as events:
+        Worker(commands, events, device).serve()
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def make_result(**changes) -> StudyResult:
         "device": "cpu",
         "study": StudyFinding(0.8, "noisy-or of the levels"),
         "warnings": [Notice("thick-slices", "Slices are 2 mm thick.")],
-        "thresholds": {"level_fracture": 0.5},
+        "thresholds": {"fracture": 0.5},
         "models": [ModelInfo("slice-classifier", "slice-cnn", "1", "0" * 64, "Apache-2.0", "synthetic CT")],
         "slices": [SliceFinding(3, 0.4, {"C2": 0.9}), SliceFinding(4, None)],
         "vertebrae": [

@@ -1,0 +1,5 @@
+"""``python -m CSpineFractureLib.cli``, the same as ``cspine``."""
+
+from CSpineFractureLib.cli import main
+
+main()
