@@ -1,0 +1,49 @@
+"""The slice classifier that document 000 proposes (Yaseen et al., IEEE Access 2024, section III-C)."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+CHANNELS = (16, 32, 64, 96, 128, 160)
+
+
+class SliceCNN(nn.Module):
+    """Convolution + ReLU + max-pool stack, flatten, linear 512 -> 128 -> 2.
+
+    Input ``[n, 1, 224, 224]`` 0..1 (bone window 500/2000), output logits ``[n, 2]``; index 1 is "fracture". The
+    document gives kernel size and number of channels only in general terms: six 3x3 stages are used here.
+
+    Parameters
+    ----------
+    fc_layers
+        Number of linear layers, 1, 2 or 3: the document's ablation (table 4); 3 is the proposed model.
+    dropout
+        Dropout before the linear layers (0 in the document).
+    """
+
+    def __init__(self, fc_layers: int = 3, dropout: float = 0.0) -> None:
+        super().__init__()
+        if fc_layers not in (1, 2, 3):
+            message = f"fc_layers must be 1, 2 or 3, not {fc_layers}."
+            raise ValueError(message)
+        stages, width = [], 1
+        for channels in CHANNELS:
+            stages += [nn.Conv2d(width, channels, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2, 2)]
+            width = channels
+        self.features = nn.Sequential(*stages)
+        sizes = {1: (2,), 2: (512, 2), 3: (512, 128, 2)}[fc_layers]
+        head, width = [nn.Flatten()], CHANNELS[-1] * 3 * 3
+        for n, size in enumerate(sizes):
+            head += [nn.Dropout(dropout), nn.Linear(width, size)]
+            head += [nn.ReLU()] if n + 1 < len(sizes) else []
+            width = size
+        self.head = nn.Sequential(*head)
+
+    @property
+    def last_conv(self) -> nn.Conv2d:
+        """The last convolution, whose activations Grad-CAM weighs."""
+        return [m for m in self.features if isinstance(m, nn.Conv2d)][-1]
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.head(self.features(images))

@@ -1,0 +1,30 @@
+"""Whether a vertebra can be judged at all."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from CSpineFractureLib.pipeline.canonical import CanonicalView
+
+THICKEST_MM, COARSEST_MM = 2.0, 0.9
+"""Fracture protocols use slices of 1 mm or less at 0.2-0.5 mm pixels (RSNA-2022); beyond these limits gaps average out."""
+
+
+def fracture_assessable(spacing_mm: tuple[float, float, float]) -> Literal[True] | str:
+    """``True``, or why no fracture can be judged at this voxel size (mm along i, j, k)."""
+    if spacing_mm[2] > THICKEST_MM + 1e-3:
+        return f"slices every {spacing_mm[2]:.1f} mm are too coarse to show a fracture (limit {THICKEST_MM:.1f} mm)"
+    if max(spacing_mm[:2]) > COARSEST_MM + 1e-3:
+        return f"pixels of {max(spacing_mm[:2]):.1f} mm are too coarse to show a fracture (limit {COARSEST_MM:.1f} mm)"
+    return True
+
+
+def body_cut(mask: np.ndarray, view: CanonicalView, place: tuple[slice, slice, slice]) -> bool:
+    """Whether a mask ``[k, j, i]`` with index bounds ``place`` reaches a face of the volume or the scanner's padding."""
+    for p, n in zip(place, mask.shape, strict=True):
+        if p.start == 0 or p.stop == n:
+            return True
+    grown = tuple(slice(max(0, p.start - 1), p.stop + 1) for p in place)
+    return bool((view.hu[grown] <= -1020).mean() > 0.25)
