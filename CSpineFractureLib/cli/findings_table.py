@@ -18,7 +18,7 @@ def print_findings(result: StudyResult, paths: Sequence[Path], stream: TextIO) -
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(file=stream, highlight=False, markup=False, width=None if stream.isatty() else 110)
+    console = Console(file=stream, highlight=False, markup=False, width=None if stream.isatty() else 140)
     table = Table(title=f"Findings (profile {result.profile}, device {result.device})", title_justify="left")
     for name in ("Level", "Visible", "Found with", "Fracture probability", "Assessment"):
         table.add_column(name, overflow="fold")
