@@ -7,7 +7,14 @@ from typing import Annotated
 import typer
 
 from CSpineFractureLib import __version__
-from CSpineFractureLib.cli import models_command, run_command, worker_command
+from CSpineFractureLib.cli import (
+    evaluate_command,
+    models_command,
+    phantom_command,
+    run_command,
+    train_command,
+    worker_command,
+)
 from CSpineFractureLib.cli.command_group import command_group
 
 app = command_group(
@@ -16,7 +23,10 @@ app = command_group(
 )
 app.command("run")(run_command.run)
 app.command("worker")(worker_command.worker)
+app.command("phantom")(phantom_command.phantom)
+app.command("train")(train_command.train)
 app.add_typer(models_command.app, name="models")
+app.add_typer(evaluate_command.app, name="evaluate")
 
 
 def _show_version(wanted: bool) -> None:

@@ -16,7 +16,9 @@ def randomise_hu(hu: np.ndarray, rng: np.random.Generator, strength: float = 1.0
         factor = rng.uniform(1.3, 1 + 2.6 * strength)
         size = hu.shape[-1]
         small = max(24, int(size / factor))
-        hu = np.stack([cv2.resize(cv2.resize(c, (small, small), interpolation=cv2.INTER_AREA), (size, size)) for c in hu])
+        hu = np.stack(
+            [cv2.resize(cv2.resize(c, (small, small), interpolation=cv2.INTER_AREA), (size, size)) for c in hu]
+        )
     elif rng.random() < 0.5:
         sigma = rng.uniform(0.3, 1.3 * strength)
         hu = np.stack([cv2.GaussianBlur(c, (0, 0), sigma) for c in hu])

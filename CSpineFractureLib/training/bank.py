@@ -60,8 +60,18 @@ def split_studies(studies: list[TrainingStudy], share: float = 0.2) -> tuple[lis
     return [s for n, s in enumerate(studies) if n % step], [s for n, s in enumerate(studies) if n % step == 0]
 
 
-def warp(image: np.ndarray, centre: np.ndarray, pixel_in: float, pixel_out: float, size: int, angle_deg: float = 0.0,
-         flip: bool = False, scale: float = 1.0, nearest: bool = False, fill: float = -1024) -> np.ndarray:
+def warp(
+    image: np.ndarray,
+    centre: np.ndarray,
+    pixel_in: float,
+    pixel_out: float,
+    size: int,
+    angle_deg: float = 0.0,
+    flip: bool = False,
+    scale: float = 1.0,
+    nearest: bool = False,
+    fill: float = -1024,
+) -> np.ndarray:
     """Cut a square of ``size`` pixels of ``pixel_out`` mm around ``centre`` (column, row), turned, scaled, mirrored."""
     zoom = pixel_in / pixel_out * scale
     matrix = cv2.getRotationMatrix2D((float(centre[0]), float(centre[1])), angle_deg, zoom)

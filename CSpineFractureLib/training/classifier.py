@@ -123,7 +123,9 @@ def train_fracture_detector(
 
 
 @torch.inference_mode()
-def slice_scores(model: nn.Module, index: SliceIndex, limit: int, device: torch.device, seed: int = 0) -> dict[str, np.ndarray]:
+def slice_scores(
+    model: nn.Module, index: SliceIndex, limit: int, device: torch.device, seed: int = 0
+) -> dict[str, np.ndarray]:
     """Fracture probabilities of up to ``limit`` positive and negative slices each, without augmentation."""
     rng = np.random.default_rng(seed)
     scores = {}

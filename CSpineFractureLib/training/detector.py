@@ -46,7 +46,11 @@ def sample_slice(study: TrainingStudy, rng: np.random.Generator, augment: bool =
     rows = [int(np.clip(round(k + d * step), 0, n - 1)) for d in (-1, 0, 1)]
     slabs = [study.hu[max(0, r - half) : r + half + 1].mean(axis=0, dtype=np.float32) for r in rows]
     centre = study.centres[k] + rng.uniform(-60, 60, 2) / study.pixel_mm if augment else study.centres[k]
-    turn = dict(angle_deg=rng.normal(0, 9), flip=bool(rng.random() < 0.5), scale=rng.uniform(0.78, 1.25)) if augment else {}
+    turn = (
+        dict(angle_deg=rng.normal(0, 9), flip=bool(rng.random() < 0.5), scale=rng.uniform(0.78, 1.25))
+        if augment
+        else {}
+    )
     hu = np.stack([warp(s, centre, study.pixel_mm, PIXEL_MM, SIZE, **turn) for s in slabs])
     mask = warp(study.labels[k], centre, study.pixel_mm, PIXEL_MM, SIZE, **turn, nearest=True, fill=0)
     if augment:
@@ -63,7 +67,9 @@ def collate(samples: list[tuple]) -> dict[str, torch.Tensor]:
     size = images.shape[-1]
     boxes, classes, index = [], [], []
     for n, (_, b, c) in enumerate(samples):
-        boxes.append(np.stack([(b[:, 0] + b[:, 2]) / 2, (b[:, 1] + b[:, 3]) / 2, b[:, 2] - b[:, 0], b[:, 3] - b[:, 1]], 1) / size)
+        boxes.append(
+            np.stack([(b[:, 0] + b[:, 2]) / 2, (b[:, 1] + b[:, 3]) / 2, b[:, 2] - b[:, 0], b[:, 3] - b[:, 1]], 1) / size
+        )
         classes.append(c)
         index.append(np.full(len(c), n))
     return {

@@ -1,0 +1,93 @@
+"""Training of the three networks of the ``two-stage`` profile, one after the other, into one run folder."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.stats import mannwhitneyu
+
+from CSpineFractureLib.errors import UserError
+from CSpineFractureLib.models.store import save_weights
+from CSpineFractureLib.training.bank import TrainingStudy, split_studies
+from CSpineFractureLib.training.classifier import (
+    ClassifierPlan,
+    SliceIndex,
+    slice_scores,
+    train_fracture_detector,
+    train_slice_classifier,
+)
+from CSpineFractureLib.training.detector import DetectorPlan, train_vertebra_detector
+
+TASKS = ("vertebra-detector", "slice-classifier", "fracture-detector")
+
+
+@dataclass(frozen=True)
+class TwoStagePlan:
+    """Which networks to train and how; ``effort`` scales all step counts (1.0 is the shipped recipe)."""
+
+    tasks: tuple[str, ...] = TASKS
+    effort: float = 1.0
+    seed: int = 0
+    detector: DetectorPlan = DetectorPlan(steps=2400)
+    classifier: ClassifierPlan = ClassifierPlan(steps=2400)
+    fractures: DetectorPlan = DetectorPlan(steps=1200)
+
+
+def train_two_stage(
+    studies: list[TrainingStudy],
+    folder: Path,
+    plan: TwoStagePlan,
+    device: torch.device,
+    on_step: Callable[[str, int, int, float], None] = lambda task, done, total, loss: None,
+) -> dict[str, Path]:
+    """Fit the networks of ``plan.tasks``; returns the safetensors file of each. Writes ``training.json`` beside them."""
+    unknown = [task for task in plan.tasks if task not in TASKS]
+    if unknown:
+        message = f"Task '{unknown[0]}' is not part of two-stage; use {', '.join(TASKS)}."
+        raise UserError(message)
+    folder.mkdir(parents=True, exist_ok=True)
+    fit, held = split_studies(studies)
+    index = SliceIndex(fit)
+    if not index.positive or not index.negative:
+        kind = "fractured" if not index.positive else "fracture-free"
+        message = f"The training studies hold no {kind} slice; make more with 'cspine phantom'."
+        raise UserError(message)
+    files, report = {}, {"studies": len(fit), "validation": [s.name for s in held], "tasks": {}}
+    for task in plan.tasks:
+        start = time.perf_counter()
+        step = lambda done, total, loss, task=task: on_step(task, done, total, loss)  # noqa: E731
+        scaled = lambda p: replace(p, steps=max(1, round(p.steps * plan.effort)), seed=plan.seed)  # noqa: E731
+        measures: dict = {}
+        if task == "vertebra-detector":
+            model = train_vertebra_detector(fit, scaled(plan.detector), device, step)
+        elif task == "slice-classifier":
+            model = train_slice_classifier(index, scaled(plan.classifier), device, step)
+            measures = classifier_measures(model, SliceIndex(held), device)
+        else:
+            model = train_fracture_detector(index, scaled(plan.fractures), device, step)
+        files[task] = folder / f"{task}.safetensors"
+        save_weights(model.cpu(), files[task])
+        report["tasks"][task] = {"seconds": round(time.perf_counter() - start, 1), **measures}
+        (folder / "training.json").write_text(json.dumps({**report, "plan": asdict(plan)}, indent=1), encoding="utf-8")
+    return files
+
+
+def classifier_measures(model: torch.nn.Module, index: SliceIndex, device: torch.device, limit: int = 600) -> dict:
+    """Sensitivity and specificity at 0.5 and the area under the ROC curve on held-out slices (synthetic)."""
+    scores = slice_scores(model, index, limit, device)
+    positive, negative = scores["positive"], scores["negative"]
+    if not len(positive) or not len(negative):
+        return {}
+    return {
+        "slices": [len(positive), len(negative)],
+        "sensitivity": float((positive >= 0.5).mean()),
+        "specificity": float((negative < 0.5).mean()),
+        "auc": float(mannwhitneyu(positive, negative).statistic / (len(positive) * len(negative))),
+        "median_negative": float(np.median(negative)),
+    }
