@@ -1,4 +1,4 @@
-"""The slice classifier that document 000 proposes (Yaseen et al., IEEE Access 2024, section III-C)."""
+"""The slice classifier that document 000 proposes (Yaseen et al., IEEE Access 2024, section III-C-1, formulas 1-3)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import torch
 from torch import nn
 
 CHANNELS = (16, 32, 64, 96, 128, 160)
+IMAGE_SIZE = 224
+FRACTURE_CLASS = 1
 
 
 class SliceCNN(nn.Module):
@@ -19,7 +21,7 @@ class SliceCNN(nn.Module):
     fc_layers
         Number of linear layers, 1, 2 or 3: the document's ablation (table 4); 3 is the proposed model.
     dropout
-        Dropout before the linear layers (0 in the document).
+        Dropout before each linear layer, in training (0 in the document).
     """
 
     def __init__(self, fc_layers: int = 3, dropout: float = 0.0) -> None:
@@ -42,8 +44,9 @@ class SliceCNN(nn.Module):
 
     @property
     def last_conv(self) -> nn.Conv2d:
-        """The last convolution, whose activations Grad-CAM weighs."""
+        """The last convolution, whose activations ``[n, 160, 7, 7]`` Grad-CAM weighs."""
         return [m for m in self.features if isinstance(m, nn.Conv2d)][-1]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits ``[n, 2]`` of images ``[n, 1, 224, 224]``."""
         return self.head(self.features(images))

@@ -1,0 +1,78 @@
+"""ultralytics imported without its habits: no network, no auto-install, no telemetry, no files in the user's home.
+
+ultralytics (AGPL-3.0) is used as a package. On import it looks up the network, writes settings into the user's
+configuration folder, prints, and changes settings of numpy, OpenCV and torch for the whole process. Here it sees
+an offline machine and a private folder that goes with the process, and what it changed is put back.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import torch
+
+_SWITCHES = {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false", "YOLO_VERBOSE": "false", "ULTRALYTICS_SAFE_LOAD": "1"}
+
+
+@cache
+def ultralytics_parts() -> SimpleNamespace:
+    """The parts of ultralytics in use, imported on the first call (about two seconds).
+
+    ``DetectionModel``, ``get_cfg``, ``loss`` (v8DetectionLoss), ``nms`` (non_max_suppression) and ``definition``
+    (``str -> dict``: a network definition of the package, by its path below ``cfg/models`` without ``.yaml``).
+    """
+    with _process_settings_kept():
+        import torchvision  # noqa: F401  (ultralytics uses torchvision's NMS only where it is imported already)
+        from ultralytics.cfg import get_cfg
+        from ultralytics.nn.tasks import DetectionModel
+        from ultralytics.utils import LOGGER, ROOT, SETTINGS, YAML
+        from ultralytics.utils.events import events
+        from ultralytics.utils.loss import v8DetectionLoss
+        from ultralytics.utils.nms import non_max_suppression
+
+        LOGGER.setLevel("ERROR")
+        events.enabled = False
+        dict.update(SETTINGS, sync=False)  # in memory only, should someone else have imported ultralytics first
+
+    def definition(name: str) -> dict:
+        return YAML.load(Path(ROOT) / "cfg" / "models" / f"{name}.yaml")
+
+    return SimpleNamespace(
+        DetectionModel=DetectionModel,
+        get_cfg=get_cfg,
+        loss=v8DetectionLoss,
+        nms=non_max_suppression,
+        definition=definition,
+    )
+
+
+@contextmanager
+def _process_settings_kept() -> Iterator[None]:
+    """Set the switches and the private folder; put back what the import changes elsewhere in the process."""
+    folder = tempfile.mkdtemp(prefix="cspine-yolo-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    threads, printing, save = cv2.getNumThreads(), np.get_printoptions(), torch.save
+    outside = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "NUMEXPR_MAX_THREADS", "YOLO_CONFIG_DIR")}
+    os.environ.update(_SWITCHES, YOLO_CONFIG_DIR=folder)
+    try:
+        yield
+    finally:
+        for name, value in outside.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        cv2.setNumThreads(threads)
+        np.set_printoptions(**printing)
+        torch.set_printoptions(profile="default")
+        torch.save = save
