@@ -15,7 +15,7 @@ from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.phantom.morphometry import Vertebra
 from CSpineFractureLib.phantom.sdf import Points
 
-RSNA_LEVEL_RATES = dict(C1=0.072, C2=0.141, C3=0.036, C4=0.054, C5=0.080, C6=0.137, C7=0.195)
+RSNA_LEVEL_RATES = {"C1": 0.072, "C2": 0.141, "C3": 0.036, "C4": 0.054, "C5": 0.080, "C6": 0.137, "C7": 0.195}
 SUBAXIAL_TYPES = ("burst", "wedge", "teardrop", "lamina", "facet", "transverse", "spinous")
 TYPES = {"C1": ("jefferson", "posterior-arch", "anterior-arch"), "C2": ("dens-2", "dens-3", "hangman", "lamina")}
 
@@ -107,9 +107,7 @@ def _sites(kind: str, v: Vertebra, side: float, rng: np.random.Generator) -> lis
         "anterior-arch": [Cut((side * (9 + j()) * s, -2.5 * s, 0), _unit(1, 0, 0.15), 8 * s)],
         "dens-2": [Cut((0, 0, h + 0.5 * s + j(0.6)), _unit(0.05, 0.25, 1), 10 * s)],
         "dens-3": [Cut((0, 0, 0.45 * h), _unit(0.1, 0.2, 1), 15 * s)],
-        "hangman": [
-            Cut((k * 14.5 * s, -d - 2.5 * s, -0.2 * h), _unit(0.15 * k, 1, 0.35), 9 * s) for k in (-1.0, 1.0)
-        ],
+        "hangman": [Cut((k * 14.5 * s, -d - 2.5 * s, -0.2 * h), _unit(0.15 * k, 1, 0.35), 9 * s) for k in (-1.0, 1.0)],
         "burst": [
             Cut((j(), 0, 0), _unit(1, 0.15 * side, 0.1), 13 * s),
             Cut((0, -0.3 * d + j(), 0), _unit(0.3 * side, 1, 0.1), 12 * s),

@@ -6,6 +6,7 @@ Smooth unions follow the polynomial minimum of Inigo Quilez (``smooth minimum``)
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -58,7 +59,7 @@ def arc_tube(p: Points, centre: tuple, radii: tuple, angles: tuple, tube: float,
     t = np.linspace(*np.radians(angles), 13)
     nodes = [(centre[0] + radii[0] * np.cos(u), centre[1] + radii[1] * np.sin(u), centre[2]) for u in t]
     result = None
-    for start, end in zip(nodes[:-1], nodes[1:], strict=True):
+    for start, end in itertools.pairwise(nodes):
         piece = capsule(p, start, end, tube, flat=flat)
         result = piece if result is None else np.minimum(result, piece)
     return result

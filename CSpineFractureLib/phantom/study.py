@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from CSpineFractureLib.errors import UserError
-from CSpineFractureLib.phantom.fractures import Fracture, sample_fracture, sample_level, SUBAXIAL_TYPES, TYPES
+from CSpineFractureLib.phantom.fractures import SUBAXIAL_TYPES, TYPES, Fracture, sample_fracture, sample_level
 from CSpineFractureLib.phantom.morphometry import LEVELS, Spine, Vertebra, sample_spine
 from CSpineFractureLib.phantom.sdf import Canvas, Points
 from CSpineFractureLib.phantom.surroundings import Surroundings, noise_field
@@ -111,7 +111,7 @@ def _plan_fractures(rng: np.random.Generator, plan: StudyPlan, spine: Spine) -> 
 
 def _canvas(spine: Spine, plan: StudyPlan, rng: np.random.Generator) -> Canvas:
     centres = np.array([v.centre for v in spine.vertebrae])
-    middle = centres[:, :2].mean(axis=0) + [rng.uniform(-12, 12), rng.uniform(-8, 22)]
+    middle = centres[:, :2].mean(axis=0) + np.array([rng.uniform(-12, 12), rng.uniform(-8, 22)])
     low = (middle[0] - plan.width_mm / 2, middle[1] - plan.depth_mm / 2, spine["T1"].centre[2] - plan.below_mm)
     high = (middle[0] + plan.width_mm / 2, middle[1] + plan.depth_mm / 2, spine["C1"].centre[2] + plan.above_mm)
     return Canvas.covering(low, high, plan.spacing_mm)
@@ -180,11 +180,15 @@ def _acquire(canvas: Canvas, rng: np.random.Generator, plan: StudyPlan) -> np.nd
     return np.clip(np.rint(blurred + noise), -1024, 3071).astype(np.int16)
 
 
-def _truth(f: Fracture, mask: np.ndarray, labels: np.ndarray, canvas: Canvas, margin_mm: float = 3.0) -> FractureTruth | None:
+def _truth(
+    f: Fracture, mask: np.ndarray, labels: np.ndarray, canvas: Canvas, margin_mm: float = 3.0
+) -> FractureTruth | None:
     """Box of the gap inside the bone, widened by ``margin_mm``; ``None`` when the field of view cuts it off."""
     k, j, i = np.nonzero(mask == LABELS[f.level])
     if len(k) == 0:
         return None
     ends = np.array([[i.min(), j.min(), k.min(), 1], [i.max(), j.max(), k.max(), 1]]) @ canvas.ijk_to_ras.T
     low, high = ends[:, :3].min(axis=0) - margin_mm, ends[:, :3].max(axis=0) + margin_mm
-    return FractureTruth(f.level, f.type, round(f.gap_mm, 3), f.hairline, [low.round(3).tolist(), high.round(3).tolist()])
+    return FractureTruth(
+        f.level, f.type, round(f.gap_mm, 3), f.hairline, [low.round(3).tolist(), high.round(3).tolist()]
+    )

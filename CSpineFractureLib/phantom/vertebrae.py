@@ -70,7 +70,9 @@ def _arch(v: Vertebra, p: Points, z_shift: float = 0.0) -> np.ndarray:
     q = (x, y, z)
     cy = _canal_centre(v)
     px, py = v.canal_width / 2 + 4.6 * s, cy + 0.15 * v.canal_depth
-    result = capsule(q, (v.width / 2 - 3 * s, -v.depth / 2 + 2.5 * s, 1.2 * s), (px, py, 0.5 * s), 3.0 * s, 3.2 * s, 1.15)
+    result = capsule(
+        q, (v.width / 2 - 3 * s, -v.depth / 2 + 2.5 * s, 1.2 * s), (px, py, 0.5 * s), 3.0 * s, 3.2 * s, 1.15
+    )
     slope = np.tan(np.radians(v.shape["facet_tilt"]))
     sheared = (x, y, z - (y - np.float32(py - 2 * s)) * np.float32(slope))
     pillar = rounded_box(sheared, (px, py - 2 * s, -0.5 * s), (5.6 * s, 4.6 * s, v.pitch / 2 - 0.9), 2.6 * s)

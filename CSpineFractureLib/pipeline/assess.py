@@ -9,7 +9,7 @@ import numpy as np
 from CSpineFractureLib.pipeline.canonical import CanonicalView
 
 THICKEST_MM, COARSEST_MM = 2.0, 0.9
-"""Fracture protocols use slices of 1 mm or less at 0.2-0.5 mm pixels (RSNA-2022); beyond these limits gaps average out."""
+"""Fracture protocols use slices of 1 mm or less and pixels of 0.2-0.5 mm (RSNA-2022); beyond this gaps average out."""
 
 
 def fracture_assessable(spacing_mm: tuple[float, float, float]) -> Literal[True] | str:
@@ -22,7 +22,7 @@ def fracture_assessable(spacing_mm: tuple[float, float, float]) -> Literal[True]
 
 
 def body_cut(mask: np.ndarray, view: CanonicalView, place: tuple[slice, slice, slice]) -> bool:
-    """Whether a mask ``[k, j, i]`` with index bounds ``place`` reaches a face of the volume or the scanner's padding."""
+    """Whether a mask ``[k, j, i]`` with bounds ``place`` reaches a face of the volume or the scanner's padding."""
     for p, n in zip(place, mask.shape, strict=True):
         if p.start == 0 or p.stop == n:
             return True

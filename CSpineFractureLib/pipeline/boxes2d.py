@@ -63,7 +63,7 @@ def follow_column(slices: list[list[SliceBox]], step_mm: float, reach_mm: float 
     while index is not None:
         path.append(best[index][3])
         index = best[index][2]
-    path.reverse()
+    path.sort(key=lambda b: b.k)
     at = np.array([b.k for b in path], float)
     middles = np.array([b.middle for b in path])
     kept = []

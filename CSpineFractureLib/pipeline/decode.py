@@ -99,8 +99,12 @@ def _viterbi(inside: np.ndarray, outside: np.ndarray, step_mm: float, size: floa
                 if value > score[row, end]:
                     score[row, end] = value
                     back[(level, end)] = (state, start)
-    ends = [(score[level + 1, end] + total_out[n] - total_out[end], level, end)
-            for level in range(8) for end in range(1, n + 1) if end == n or level in (6, 7)]
+    ends = [
+        (score[level + 1, end] + total_out[n] - total_out[end], level, end)
+        for level in range(8)
+        for end in range(1, n + 1)
+        if end == n or level in (6, 7)
+    ]
     value, level, end = max(ends)
     path = []
     while level >= 0:

@@ -102,7 +102,11 @@ def _box_cover(view, levels, place, step, shape) -> tuple[np.ndarray, np.ndarray
             r0, r1, a0, a1 = (np.interp(k, ks, edges[:, c]) for c in range(4))
             s = view.ras_of(np.array([0, 0, k]))[2]
             for target, margin in ((cover, MARGIN_MM), (sure, 0.5)):
-                ends = [_work_index(view, place, step, (r, a, s)) for r in (r0 - margin, r1 + margin) for a in (a0 - margin, a1 + margin)]
+                ends = [
+                    _work_index(view, place, step, (r, a, s))
+                    for r in (r0 - margin, r1 + margin)
+                    for a in (a0 - margin, a1 + margin)
+                ]
                 js, is_ = [e[1] for e in ends], [e[2] for e in ends]
                 target[n, kk, max(0, min(js)) : max(0, max(js) + 1), max(0, min(is_)) : max(0, max(is_) + 1)] = True
     return cover, sure
@@ -136,7 +140,9 @@ def _tidy(work: np.ndarray, levels: list[FusedLevel], voxel_mm3: float) -> np.nd
         parts, count = ndimage.label(closed, np.ones((3, 3, 3)))
         sizes = np.bincount(parts.ravel(), minlength=count + 1)
         sizes[0] = 0
-        keep = [m for m in range(1, count + 1) if sizes[m] * voxel_mm3 >= max(SMALLEST_MM3, 0.04 * sizes.max() * voxel_mm3)]
+        keep = [
+            m for m in range(1, count + 1) if sizes[m] * voxel_mm3 >= max(SMALLEST_MM3, 0.04 * sizes.max() * voxel_mm3)
+        ]
         clean[np.isin(parts, keep)] = level.index + 1
     return clean
 

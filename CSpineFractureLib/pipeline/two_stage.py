@@ -22,7 +22,13 @@ from CSpineFractureLib.pipeline.context import RunContext
 from CSpineFractureLib.pipeline.decode import level_name
 from CSpineFractureLib.pipeline.fuse import FusedLevel, fuse
 from CSpineFractureLib.pipeline.segment import segment_levels
-from CSpineFractureLib.pipeline.suspicion import LEVEL_RULE, SliceSuspicion, fracture_findings, level_probability, study_probability
+from CSpineFractureLib.pipeline.suspicion import (
+    LEVEL_RULE,
+    SliceSuspicion,
+    fracture_findings,
+    level_probability,
+    study_probability,
+)
 from CSpineFractureLib.volume.ct_volume import CTVolume
 
 DETECTOR, CLASSIFIER, FRACTURES = "vertebra-detector", "slice-classifier", "fracture-detector"
@@ -68,8 +74,10 @@ def _find_levels(images: AxialImages, context: RunContext) -> tuple[list[FusedLe
         model.to(device)
         stack = torch.from_numpy(np.stack([detector_input(images, int(k)) for k in batch])).to(device)
         found = detect(model, stack, conf=least, iou=0.6, max_det=12)
-        return [[_slice_box(images, int(k), box, p) for box, p in zip(d.boxes_xyxy, d.class_probabilities, strict=True)]
-                for k, d in zip(batch, found, strict=True)]
+        return [
+            [_slice_box(images, int(k), box, p) for box, p in zip(d.boxes_xyxy, d.class_probabilities, strict=True)]
+            for k, d in zip(batch, found, strict=True)
+        ]
 
     order = [int(k) for k in images.slices[::-1]]
     with context.stage("detect", len(order), "Finding the vertebrae"):
@@ -114,8 +122,6 @@ def _classify(view: CanonicalView, levels: list[FusedLevel], context: RunContext
     """Fracture probability of every slice of the cervical column; CAM and fracture boxes where it is suspicious."""
     if not levels:
         return []
-    ks = np.array([k for level in levels for k in level.boxes])
-    del ks
     boxes = [b.k for level in levels for b in level.boxes.values()]
     span = list(range(min(boxes), max(boxes) + 1))
     line = dict(zip(span, _column_line(levels, view, np.array(span, float)), strict=True))
@@ -159,8 +165,10 @@ def _explain(view: CanonicalView, suspicious: list[SliceSuspicion], context: Run
         boxes = detect(detector, stack.to(device), conf=least, iou=0.5, max_det=8)
         for s, (_, images), cam, found in zip(batch, crops, cams, boxes, strict=True):
             s.cam = cam
-            s.boxes = [(_slice_box(images, s.k, b, p), float(score))
-                       for b, p, score in zip(found.boxes_xyxy, found.class_probabilities, found.scores, strict=True)]
+            s.boxes = [
+                (_slice_box(images, s.k, b, p), float(score))
+                for b, p, score in zip(found.boxes_xyxy, found.class_probabilities, found.scores, strict=True)
+            ]
         return [None] * len(batch)
 
     with context.stage("explain", len(suspicious), "Explaining suspicious slices"):
@@ -230,9 +238,20 @@ def _explain_absence(levels: list[FusedLevel], view: CanonicalView, context: Run
     """Say why levels are missing: nothing found, or the volume does not reach them."""
     names = [level_name(level.index) for level in levels]
     if not names:
-        context.warn("no-cervical-spine", "No cervical vertebra was found: the volume may not show the neck, or too little of it; nothing was assessed.")
+        context.warn(
+            "no-cervical-spine",
+            "No cervical vertebra was found: the volume may not show the neck, or too little of it; "
+            "nothing was assessed.",
+        )
         return
     if names[-1] != "C7":
-        context.warn("levels-below-missing", f"Nothing was assessed below {names[-1]}: the volume ends there or shows too little of the levels below.")
+        context.warn(
+            "levels-below-missing",
+            f"Nothing was assessed below {names[-1]}: the volume ends there or shows too little of the levels below.",
+        )
     if names[0] != "C1":
-        context.warn("levels-above-missing", f"Nothing was assessed above {names[0]}: the volume begins there, so the numbering rests on the levels below alone.")
+        context.warn(
+            "levels-above-missing",
+            f"Nothing was assessed above {names[0]}: the volume begins there, so the numbering rests on the levels "
+            "below alone.",
+        )

@@ -61,7 +61,7 @@ class SliceIndex:
         centre, turn, half = study.centres[k], {}, 0
         if rng is not None:
             centre = centre + rng.uniform(-12, 12, 2) / study.pixel_mm
-            turn = dict(angle_deg=rng.normal(0, 10), flip=bool(rng.random() < 0.5), scale=rng.uniform(0.85, 1.18))
+            turn = {"angle_deg": rng.normal(0, 10), "flip": bool(rng.random() < 0.5), "scale": rng.uniform(0.85, 1.18)}
             half = int(rng.choice([0, 0, 1]))
         slab = study.hu[max(0, k - half) : k + half + 1].mean(axis=0, dtype=np.float32)
         hu = warp(slab, centre, study.pixel_mm, PIXEL_MM, SIZE, **turn)[None]

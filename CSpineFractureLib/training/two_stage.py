@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,9 +34,9 @@ class TwoStagePlan:
     tasks: tuple[str, ...] = TASKS
     effort: float = 1.0
     seed: int = 0
-    detector: DetectorPlan = DetectorPlan(steps=2400)
-    classifier: ClassifierPlan = ClassifierPlan(steps=2400)
-    fractures: DetectorPlan = DetectorPlan(steps=1200)
+    detector: DetectorPlan = field(default_factory=lambda: DetectorPlan(steps=2400))
+    classifier: ClassifierPlan = field(default_factory=lambda: ClassifierPlan(steps=2400))
+    fractures: DetectorPlan = field(default_factory=lambda: DetectorPlan(steps=1200))
 
 
 def train_two_stage(
@@ -46,7 +46,7 @@ def train_two_stage(
     device: torch.device,
     on_step: Callable[[str, int, int, float], None] = lambda task, done, total, loss: None,
 ) -> dict[str, Path]:
-    """Fit the networks of ``plan.tasks``; returns the safetensors file of each. Writes ``training.json`` beside them."""
+    """Fit the networks of ``plan.tasks``; returns the safetensors file of each, with ``training.json`` beside them."""
     unknown = [task for task in plan.tasks if task not in TASKS]
     if unknown:
         message = f"Task '{unknown[0]}' is not part of two-stage; use {', '.join(TASKS)}."

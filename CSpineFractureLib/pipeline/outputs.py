@@ -1,0 +1,55 @@
+"""The files of a run: result, findings, scene, segmentation, boxes, Grad-CAM and pictures."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from CSpineFractureLib.findings.csv_file import write_findings_csv
+from CSpineFractureLib.findings.result_file import write_result
+from CSpineFractureLib.notice import Notice
+from CSpineFractureLib.pipeline.output_folder import all_or_nothing
+
+if TYPE_CHECKING:
+    from CSpineFractureLib.findings.study_output import StudyOutput
+    from CSpineFractureLib.volume.ct_volume import CTVolume
+
+
+def slicer_is_installed() -> bool:
+    """Whether the Slicer libraries (extra ``standalone``) are there; they are not loaded by asking."""
+    return importlib.util.find_spec("slicer") is not None and importlib.util.find_spec("trame_slicer") is not None
+
+
+def write_outputs(
+    volume: CTVolume,
+    output: StudyOutput,
+    folder: str | Path,
+    *,
+    render: bool = True,
+    overwrite: bool = False,
+) -> list[Path]:
+    """Write a run's files into ``folder``, all or nothing, and return their paths.
+
+    ``result.json`` and ``findings.csv`` always; ``vertebrae.seg.nrrd``, ``boxes.mrk.json``, ``gradcam.nrrd`` (where
+    there is a CAM) and ``scene.mrb`` through the Slicer libraries, and with ``render`` the pictures in ``views/``.
+    Without the Slicer libraries those are left out and the result gets a warning. Raises ``UserError`` when the
+    folder cannot be written or holds files that are not ours (see ``check_output_folder``).
+    """
+    with all_or_nothing(folder, overwrite) as temporary:
+        if slicer_is_installed():
+            _write_scene_files(volume, output, temporary, render)
+        else:
+            message = (
+                "The Slicer libraries are not installed, so no scene, segmentation, boxes, Grad-CAM or pictures were"
+                " written: pip install 'CSpineFracture[standalone]' adds them."
+            )
+            output.result.warnings.append(Notice("no-slicer-libraries", message))
+        write_findings_csv(output.result, temporary / "findings.csv")
+        write_result(output.result, temporary / "result.json")
+        written = sorted(path.relative_to(temporary) for path in temporary.rglob("*") if path.is_file())
+    return [Path(folder) / path for path in written]
+
+
+def _write_scene_files(volume: CTVolume, output: StudyOutput, folder: Path, render: bool) -> None:
+    pass
