@@ -1,0 +1,117 @@
+"""From ideal boxes of a phantom to named levels and segments, without any network."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from CSpineFractureLib.phantom.study import StudyPlan, make_study
+from CSpineFractureLib.pipeline.axial import detector_images
+from CSpineFractureLib.pipeline.boxes2d import SliceBox, follow_column
+from CSpineFractureLib.pipeline.canonical import CanonicalView
+from CSpineFractureLib.pipeline.decode import decode_levels
+from CSpineFractureLib.pipeline.fuse import fuse
+from CSpineFractureLib.pipeline.segment import segment_levels
+from CSpineFractureLib.volume.ct_volume import CTVolume
+
+PLAN = StudyPlan(spacing_mm=(1.0, 1.0, 1.5), fractures=(), width_mm=160, depth_mm=160, above_mm=20, below_mm=10)
+
+
+@pytest.fixture(scope="module")
+def a_phantom():
+    study = make_study(3, PLAN)
+    return study, CanonicalView.of(CTVolume(study.hu, study.ijk_to_ras))
+
+
+def boxes_with_unsure_names(study, view, doubt=0.9, seed=0):
+    """Boxes as a detector would draw them: right place, but the level above or below scores nearly as high."""
+    rng = np.random.default_rng(seed)
+    images = detector_images(view)
+    rows, heights = [], []
+    for k in images.slices[::-1]:
+        row = []
+        for label in range(1, 11):
+            j, i = np.nonzero(study.labels[k] == label)
+            if len(i) < 20:
+                continue
+            own = min(label, 8) - 1
+            scores = np.full(8, 0.01)
+            scores[own] = 0.8
+            for other in (own - 1, own + 1):
+                if 0 <= other < 8:
+                    scores[other] = 0.8 * rng.uniform(0, doubt)
+            ends = [view.ras_of(np.array([x, y, k])) for x, y in ((i.min(), j.min()), (i.max(), j.max()))]
+            low, high = np.minimum(*ends), np.maximum(*ends)
+            row.append(SliceBox(int(k), float(low[2]), tuple(low[:2]), tuple(high[:2]), scores))
+        rows.append(row)
+        heights.append(view.ras_of(np.array([0, 0, k]))[2])
+    return rows, np.array(heights), abs(heights[1] - heights[0])
+
+
+def test_levels_are_named_in_order_although_single_boxes_are_unsure(a_phantom):
+    study, view = a_phantom
+    rows, heights, step = boxes_with_unsure_names(study, view)
+    levels = fuse(follow_column(rows, step), heights, step)
+    assert [level.index for level in levels] == list(range(7))
+    for level in levels:
+        error = level.center_ras - study.centres_ras[f"C{level.index + 1}"]
+        assert np.abs(error).max() < 8
+
+
+def test_segments_overlap_the_truth(a_phantom):
+    study, view = a_phantom
+    rows, heights, step = boxes_with_unsure_names(study, view)
+    labels = segment_levels(view, fuse(follow_column(rows, step), heights, step))
+    for level in range(1, 8):
+        ours, truth = labels == level, study.labels == level
+        assert 2 * (ours & truth).sum() / (ours.sum() + truth.sum()) > 0.7
+    assert not (labels[study.labels == 0].astype(bool)).mean() > 0.01
+
+
+def test_a_strong_box_beside_the_column_is_dropped(a_phantom):
+    study, view = a_phantom
+    rows, _, step = boxes_with_unsure_names(study, view)
+    middle = len(rows) // 2
+    at = rows[middle][0]
+    jaw = SliceBox(at.k, at.s, (at.low[0], at.low[1] + 70), (at.high[0], at.high[1] + 70), np.full(8, 0.95))
+    rows[middle] = [*rows[middle], jaw]
+    assert all(box is not jaw for boxes in follow_column(rows, step) for box in boxes)
+
+
+def test_a_scan_that_begins_inside_the_neck_is_not_renumbered():
+    scores = np.full((40, 8), 0.02)
+    for n, level in enumerate((3, 4, 5, 6)):
+        scores[n * 9 : n * 9 + 9, level] = 0.8
+    scores[36:, 7] = 0.8
+    slabs = decode_levels(scores, 2.0)
+    assert [slab.level for slab in slabs] == [3, 4, 5, 6]
+    assert slabs[0].cut_above
+
+
+def test_nothing_is_decoded_from_noise():
+    assert decode_levels(np.full((50, 8), 0.05), 2.0) == []
+    assert decode_levels(np.zeros((0, 8)), 2.0) == []
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+@pytest.mark.parametrize("flips", [(False, False, False), (True, False, True), (True, True, True)])
+def test_the_canonical_view_undoes_any_storage_order(order, flips):
+    rng = np.random.default_rng(0)
+    hu = rng.integers(-1000, 1000, (5, 6, 7)).astype(np.int16)
+    matrix = np.diag([-0.5, -0.6, 2.0, 1.0])
+    matrix[:3, 3] = [10, 20, 30]
+    stored = np.transpose(hu, order)
+    stored_matrix = np.eye(4)
+    axes = [2 - order[2 - axis] for axis in range(3)]
+    stored_matrix[:3, :3] = matrix[:3, axes]
+    stored_matrix[:3, 3] = matrix[:3, 3]
+    for axis, flip in enumerate(flips):
+        if flip:
+            stored = np.flip(stored, axis)
+            column = 2 - axis
+            stored_matrix[:3, 3] += stored_matrix[:3, column] * (stored.shape[axis] - 1)
+            stored_matrix[:3, column] *= -1
+    view = CanonicalView.of(CTVolume(np.ascontiguousarray(stored), stored_matrix))
+    np.testing.assert_array_equal(view.hu, hu)
+    np.testing.assert_allclose(view.ijk_to_ras, matrix)
+    np.testing.assert_array_equal(view.to_stored(view.hu), stored)
