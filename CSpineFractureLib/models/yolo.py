@@ -67,8 +67,9 @@ def training_loss(model: nn.Module) -> Callable[..., tuple[torch.Tensor, object]
 
     ``loss(model(images), batch)`` in training mode gives the box, class and distribution parts ``[3]``, weighted by
     ``model.args.box``, ``.cls``, ``.dfl`` and multiplied by the batch size (sum them for the backward pass), and
-    ultralytics' own record of them, detached, whose type depends on its version. ``batch`` holds ``img`` ``[n, c, h, w]``, ``batch_idx`` ``[m]``, ``cls`` ``[m, 1]`` and
-    ``bboxes`` ``[m, 4]`` (centre x, y, width, height as fractions of the image).
+    ultralytics' own record of them, detached, whose type depends on its version. ``batch`` holds ``img``
+    ``[n, c, h, w]``, ``batch_idx`` ``[m]``, ``cls`` ``[m, 1]`` and ``bboxes`` ``[m, 4]`` (centre x, y, width, height
+    as fractions of the image).
     """
     return ultralytics_parts().loss(model)
 

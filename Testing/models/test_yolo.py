@@ -7,31 +7,40 @@ from torchvision.ops import nms
 
 from CSpineFractureLib.models.yolo import build_yolo, detect, fuse_for_inference, training_loss
 
-SQUARE = {"bboxes": torch.tensor([[0.5, 0.5, 0.4, 0.4]]), "cls": torch.tensor([[2.0]]), "batch_idx": torch.zeros(1)}
-
-
 def toy_batch() -> dict[str, torch.Tensor]:
-    image = torch.zeros(1, 1, 64, 64)
-    image[..., 19:45, 19:45] = 1
-    return {"img": image, **SQUARE}
+    """Four images with one bright square of class 2 each, in different places; the first spans 5 to 31, 21 to 47."""
+    images, boxes = torch.zeros(4, 1, 64, 64), []
+    for n, (x, y) in enumerate([(5, 21), (13, 17), (21, 13), (29, 9)]):
+        images[n, :, y : y + 26, x : x + 26] = 1
+        boxes.append([(x + 13) / 64, (y + 13) / 64, 26 / 64, 26 / 64])
+    return {
+        "img": images,
+        "bboxes": torch.tensor(boxes),
+        "cls": torch.full((4, 1), 2.0),
+        "batch_idx": torch.arange(4.0),
+    }
 
 
 @pytest.fixture(scope="module")
 def trained():
-    """A nano network after a few steps on one bright square of class 2, with the loss of every step."""
+    """A nano network after a few steps on the toy batch, and the loss of every step."""
     torch.manual_seed(0)
     model, batch, losses = build_yolo("yolov8n", classes=7, channels=1), toy_batch(), []
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 0.2  # so that the averages keep up with so few steps
     criterion = training_loss(model)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3)
-    for _ in range(40):
+    optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3, betas=(0.9, 0.99))
+    for _ in range(60):
         loss, _ = criterion(model(batch["img"]), batch)
         optimiser.zero_grad()
         loss.sum().backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
         optimiser.step()
         losses.append(float(loss.sum().detach()))
     with torch.no_grad():
-        for _ in range(60):
-            model(batch["img"])  # let the batch-normalisation averages catch up with the weights
+        for _ in range(20):
+            model(batch["img"])
     return model.eval(), losses
 
 
@@ -80,14 +89,14 @@ def test_unknown_variant_is_refused():
 def test_a_few_steps_reduce_the_loss(trained):
     _, losses = trained
     assert np.isfinite(losses).all()
-    assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:5])
+    assert np.mean(losses[-5:]) < 0.7 * losses[0]
 
 
 def test_trained_network_finds_the_square_and_its_class(trained):
     model, _ = trained
-    (found,) = detect(model, toy_batch()["img"], conf=0.01, max_det=1)
+    (found,) = detect(model, toy_batch()["img"][:1])
     assert found.classes.tolist() == [2]
-    assert np.abs(found.boxes_xyxy[0] - [19.2, 19.2, 44.8, 44.8]).max() < 6
+    assert np.abs(found.boxes_xyxy[0] - [5, 21, 31, 47]).max() < 3
     assert found.class_probabilities.shape == (1, 7)
     assert found.class_probabilities[0, 2] == found.scores[0] == found.class_probabilities.max()
 
@@ -105,7 +114,7 @@ def test_fused_network_gives_the_same_boxes(trained):
 
 def test_a_batch_gives_what_its_images_give_alone(trained):
     model, _ = trained
-    images = torch.cat([toy_batch()["img"], toy_batch()["img"].flip(-1) * 0.7, torch.zeros(1, 1, 64, 64)])
+    images = torch.cat([toy_batch()["img"][:2], torch.rand(1, 1, 64, 64), torch.zeros(1, 1, 64, 64)])
     together = detect(model, images, conf=0.005)
     for n, one in enumerate(together):
         (alone,) = detect(model, images[n : n + 1], conf=0.005)
