@@ -1,0 +1,54 @@
+# One command for each thing one does with a clone. PYTHON=... picks the interpreter (3.10 to 3.13),
+# OUT=... where the demo writes, CT=... the scan it runs on, CONSTRAINTS= (empty) lets pip take the newest versions.
+PYTHON ?= python3
+CONSTRAINTS ?= requirements/constraints.txt
+OUT ?= out/demo
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: setup demo test test-slow test-gpu lint format bench clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml setup.py requirements/system.sh $(CONSTRAINTS)
+	bash requirements/system.sh "$(PYTHON)"
+	test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) -e '.[standalone,train,dev]'
+	touch $@
+
+# Without CT= a phantom with a burst C5 is made first: synthetic anatomy with known truth.
+demo: setup
+ifdef CT
+	$(BIN)/cspine run "$(CT)" -o "$(OUT)/result"
+else
+	rm -rf "$(OUT)/phantom"
+	$(BIN)/cspine phantom -o "$(OUT)/phantom" --n 1 --seed 7 --fracture C5:burst
+	$(BIN)/cspine run "$$(ls -d $(OUT)/phantom/*/ct.nii.gz $(OUT)/phantom/*ct.nii.gz 2>/dev/null | head -n 1)" -o "$(OUT)/result"
+endif
+
+test: setup
+	$(PYTEST) -m "not slow and not gpu"
+
+test-slow: setup
+	$(PYTEST) -m "slow and not gpu"
+
+test-gpu: setup
+	$(PYTEST) -m gpu
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup
+	$(BIN)/cspine bench
+
+clean:
+	rm -rf $(VENV) build dist out *.egg-info .pytest_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
