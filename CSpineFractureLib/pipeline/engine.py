@@ -33,7 +33,7 @@ class Engine:
         self._store = store
         self._device_wanted = device
         self._device: str | None = None
-        self._models: dict[tuple[str, str], tuple[Any, ModelInfo]] = {}
+        self._models: dict[str, tuple[Any, ModelInfo]] = {}
 
     def check_device(self) -> str:
         """The device that will be used. Raises ``UserError`` when the one asked for is not there."""
@@ -81,7 +81,7 @@ class Engine:
         with context.stage("models", total=max(len(chosen.tasks), 1), message="Loading the models"):
             function = chosen.function()
             context.device = self.check_device()
-            context.use_loader(lambda task: self._load(task, context.device))
+            context.use_loader(lambda task: self._load(task, chosen.name, context.device))
             for done, task in enumerate(chosen.tasks, start=1):
                 context.check_cancelled()
                 context.load(task)
@@ -91,15 +91,18 @@ class Engine:
         _complete(output, volume, context)
         return volume, output
 
-    def _load(self, task: str, device: str) -> tuple[Any, ModelInfo]:
-        """From the cache or the store; always moved to ``device``, for a fallback may have left it on the CPU."""
-        key = (task, device)
-        if key not in self._models:
-            self._models[key] = self._open_store().load(task, device)
-        module, info = self._models[key]
-        if hasattr(module, "to"):
-            module.to(device)
-        return module, info
+    def _load(self, task: str, profile: str, device: str) -> tuple[Any, ModelInfo]:
+        """From the cache or the store, by the hash of the weights: newly installed ones take the place of the old.
+
+        Always moved to ``device``, for a fallback may have left the network on the CPU.
+        """
+        store = self._open_store()
+        entry = store.find(task, profile)
+        cached = self._models.get(task)
+        if cached is None or cached[1].sha256 != entry.sha256:
+            cached = self._models[task] = store.load(entry, device)
+        cached[0].to(device)
+        return cached
 
     def _open_store(self) -> WeightsStore:
         if self._store is None:

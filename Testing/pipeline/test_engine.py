@@ -69,25 +69,53 @@ def test_cancelling_ends_the_run_between_batches(volume):
         )
 
 
+class CountingStore:
+    """Counts how often weights are read; the networks are empty."""
+
+    def __init__(self):
+        self.loads = 0
+        self.sha256 = "a" * 64
+
+    def find(self, task, profile):
+        return ModelInfo(task, f"net of {profile}", "1", self.sha256, "Apache-2.0", "synthetic")
+
+    def load(self, entry, device):
+        self.loads += 1
+        return EmptyNetwork(), entry
+
+
+class EmptyNetwork:
+    def to(self, device):
+        self.device = device
+
+
+def run_with_models(volume, context):
+    assert context.load("task-a")[0].device == "cpu"
+    return fake_profile.run(volume, context)
+
+
 def test_models_are_loaded_once_and_named_in_the_result(volume):
-    class CountingStore:
-        loads = 0
-
-        def load(self, task, device):
-            self.loads += 1
-            return object(), ModelInfo(task, "net", "1", "a" * 64, "Apache-2.0", "synthetic")
-
-    def run(volume, context):
-        context.load("task-a")
-        return fake_profile.run(volume, context)
-
-    register_profile(Profile("fake-with-models", "", tasks=("task-a", "task-b"), run=run))
+    register_profile(Profile("fake-with-models", "", tasks=("task-a", "task-b"), run=run_with_models))
     store = CountingStore()
     engine = Engine(store, device="cpu")
     for _ in range(2):
         _, output = engine.run_study(volume, "fake-with-models")
     assert store.loads == 2
-    assert [model.task for model in output.result.models] == ["task-a", "task-b"]
+    assert [(model.task, model.name) for model in output.result.models] == [
+        ("task-a", "net of fake-with-models"),
+        ("task-b", "net of fake-with-models"),
+    ]
+
+
+def test_newly_installed_weights_are_loaded_in_place_of_the_old(volume):
+    register_profile(Profile("fake-with-models", "", tasks=("task-a",), run=run_with_models))
+    store = CountingStore()
+    engine = Engine(store, device="cpu")
+    engine.run_study(volume, "fake-with-models")
+    store.sha256 = "b" * 64
+    _, output = engine.run_study(volume, "fake-with-models")
+    assert store.loads == 2
+    assert output.result.models[0].sha256 == "b" * 64
 
 
 def test_an_unknown_profile_is_refused_with_the_list_of_known_ones(volume):
