@@ -1,0 +1,72 @@
+"""The networks by name. Creating one imports only what that network needs."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    Builder = Callable[..., nn.Module]
+
+_BUILDERS: dict[str, Builder] = {}
+
+
+def register(name: str, builder: Builder) -> None:
+    """Make a network known under a name (lower case, hyphens); a later registration replaces an earlier one."""
+    _BUILDERS[name] = builder
+
+
+def architectures() -> list[str]:
+    """The names that ``create`` knows, sorted."""
+    return sorted(_BUILDERS)
+
+
+def create(architecture: str, **arguments: Any) -> nn.Module:
+    """A network with random weights, in training mode, on the CPU.
+
+    Raises ValueError for a name that is not known (with the nearest ones that are) and for arguments that the network
+    does not take.
+    """
+    builder = _BUILDERS.get(architecture)
+    if builder is None:
+        near = difflib.get_close_matches(str(architecture).lower(), architectures(), n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(architectures())}."
+        message = f"There is no network {architecture!r}: {hint}"
+        raise ValueError(message)
+    try:
+        return builder(**arguments)
+    except TypeError as error:
+        message = f"Network {architecture!r} cannot be made with the arguments {sorted(arguments)} ({error})."
+        raise ValueError(message) from error
+
+
+def prepare_for_inference(model: nn.Module) -> nn.Module:
+    """Evaluation mode, no gradients for the weights, batch normalisation fused where that can be; in place."""
+    if callable(getattr(model, "fuse", None)):
+        from CSpineFractureLib.models.yolo import fuse_for_inference
+
+        fuse_for_inference(model)
+    return model.eval().requires_grad_(False)
+
+
+def _slice_cnn(**arguments: Any) -> nn.Module:
+    from CSpineFractureLib.models.slice_cnn import SliceCNN
+
+    return SliceCNN(**arguments)
+
+
+def _yolo(variant: str) -> Builder:
+    def build(classes: int = 7, channels: int = 3) -> nn.Module:
+        from CSpineFractureLib.models.yolo import build_yolo
+
+        return build_yolo(variant, classes=classes, channels=channels)
+
+    return build
+
+
+register("slice-cnn", _slice_cnn)
+for _variant in ("yolov8n", "yolov8s", "yolov8m", "yolov8l", "yolov5n", "yolov5s", "yolov5m", "yolov5l"):
+    register(_variant, _yolo(_variant))

@@ -1,0 +1,201 @@
+"""The weights on this computer: those that came with the program and those that the user installed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from CSpineFractureLib.errors import UserError
+from CSpineFractureLib.findings.study_result import ModelInfo
+from CSpineFractureLib.models.manifest import (
+    SCHEMA,
+    ModelEntry,
+    from_metadata,
+    manifest_fault,
+    read_manifest,
+    write_manifest,
+)
+from CSpineFractureLib.models.registry import create, prepare_for_inference
+from CSpineFractureLib.models.weights_file import (
+    REINSTALL,
+    fill_from_bytes,
+    load_weights,
+    read_bytes,
+    read_metadata,
+    save_weights,
+    sha256_of,
+)
+from CSpineFractureLib.resources import resource_path
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+__all__ = ["WeightsStore", "load_weights", "save_weights", "user_models_folder"]
+
+
+def user_models_folder() -> Path:
+    """Where the user's own weights lie: the folder in ``CSPINE_MODELS``, else the platform's place for user data."""
+    chosen = os.environ.get("CSPINE_MODELS")
+    if chosen:
+        return Path(chosen).expanduser()
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Application Support"
+    else:
+        base = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    return base / "CSpineFracture" / "models"
+
+
+class WeightsStore:
+    """Finds, checks, loads, installs and removes weights. Only safetensors files are read, never pickles.
+
+    Parameters
+    ----------
+    user
+        Folder that ``install`` writes to, made when needed; ``user_models_folder()`` by default.
+    bundled
+        Folder that came with the program, only read; ``Resources/Models`` by default.
+    """
+
+    def __init__(self, user: str | Path | None = None, bundled: str | Path | None = None) -> None:
+        self.user = user_models_folder() if user is None else Path(user)
+        if bundled is None:
+            with contextlib.suppress(FileNotFoundError):
+                bundled = resource_path("Models")
+        self.bundled = None if bundled is None else Path(bundled)
+
+    def list(self) -> list[ModelEntry]:
+        """All entries, the user's first, the newest of them first; then those that came with the program.
+
+        Raises UserError when a manifest is not valid.
+        """
+        entries = read_manifest(self.user)[::-1]
+        if self.bundled is not None and self.bundled.resolve() != self.user.resolve():
+            entries += read_manifest(self.bundled, bundled=True)
+        return entries
+
+    def find(self, task: str, profile: str | None = None) -> ModelEntry:
+        """The first entry of ``list()`` for a task (of a profile, where one is named).
+
+        Raises UserError when there is none, naming the commands that train or install one.
+        """
+        for entry in self.list():
+            if entry.task == task and (profile is None or profile in entry.profiles):
+                return entry
+        whose = f" of profile {profile}" if profile else ""
+        message = (
+            f"There are no weights for the {task}{whose} on this computer: train them with"
+            f" 'cspine train {profile or 'PROFILE'}' or install them with 'cspine models install FILE'."
+        )
+        raise UserError(message)
+
+    def load(
+        self, what: str | ModelEntry, device: torch.device | str = "cpu", profile: str | None = None
+    ) -> tuple[nn.Module, ModelInfo]:
+        """A network ready for use on ``device``, and what a result says about it.
+
+        ``what`` is a task, as for ``find``, or an entry. The network is in evaluation mode, float32, without gradients
+        for its weights, and fused where its kind can be. Raises UserError when the weights are missing, truncated,
+        altered (another SHA-256), or those of another network.
+        """
+        entry = self.find(what, profile) if isinstance(what, str) else what
+        data = self._checked_bytes(entry)
+        module = prepare_for_inference(fill_from_bytes(self._network(entry), data, entry.path))
+        return module.to(device), entry.info
+
+    def verify(self, entry: ModelEntry) -> None:
+        """Raise UserError when an entry's file is missing, truncated or altered."""
+        self._checked_bytes(entry)
+
+    def install(self, weights: str | Path, entry: ModelEntry | None = None) -> ModelEntry:
+        """Copy a safetensors file into the user's folder and enter it in the manifest there.
+
+        ``entry`` says what it is (``file``, ``size`` and ``sha256`` are filled in here); without it the file must say
+        so itself (``manifest.as_metadata``). An entry of the same name is replaced, its file deleted only when the new
+        one stands in the manifest. Raises UserError when the file is not such a network or cannot be copied; the
+        entries are then as before.
+        """
+        weights = Path(weights)
+        entry = from_metadata(read_metadata(weights), weights) if entry is None else entry
+        data = read_bytes(weights)
+        digest = sha256_of(data)
+        file = f"{entry.name}-{entry.version}-{digest[:8]}.safetensors"
+        entry = replace(entry, file=file, size=len(data), sha256=digest, folder=self.user, bundled=False)
+        fault = manifest_fault({"schema": SCHEMA, "models": [entry.to_dict()]})
+        if fault:
+            message = f"{weights} cannot be installed, for its description is not valid ({fault}): correct it."
+            raise UserError(message)
+        fill_from_bytes(self._network(entry), data, weights)
+        before = read_manifest(self.user)
+        self._copy(data, entry)
+        self.verify(entry)
+        after = [other for other in before if other.name != entry.name] + [entry]
+        write_manifest(self.user, after)
+        self._delete_unused(before, after)
+        return entry
+
+    def remove(self, name: str) -> ModelEntry:
+        """Take an entry out of the user's manifest and delete its file. Raises UserError when it is not there."""
+        before = read_manifest(self.user)
+        gone = next((entry for entry in before if entry.name == name), None)
+        if gone is None:
+            came = any(entry.name == name for entry in self.list())
+            why = "came with the program and cannot be removed" if came else "is not installed"
+            message = f"Model {name!r} {why}: see 'cspine models list'."
+            raise UserError(message)
+        after = [entry for entry in before if entry is not gone]
+        write_manifest(self.user, after)
+        self._delete_unused(before, after)
+        return gone
+
+    def _checked_bytes(self, entry: ModelEntry) -> bytes:
+        """The file's content, which is what gets loaded, after comparing its size and SHA-256 with the manifest."""
+        data = read_bytes(entry.path)
+        if len(data) < entry.size:
+            message = f"{entry.path} is truncated ({len(data)} of {entry.size} bytes): {REINSTALL}."
+            raise UserError(message)
+        if len(data) != entry.size or sha256_of(data) != entry.sha256:
+            message = f"{entry.path} is not the file that its manifest describes (another SHA-256): {REINSTALL}."
+            raise UserError(message)
+        return data
+
+    def _network(self, entry: ModelEntry) -> nn.Module:
+        try:
+            return create(entry.architecture, **entry.arguments)
+        except ValueError as error:
+            cause = str(error).rstrip(".?")
+            message = f"Model {entry.name!r} needs another version of CSpineFracture ({cause}): install that version."
+            raise UserError(message) from error
+
+    def _copy(self, data: bytes, entry: ModelEntry) -> None:
+        """Write beside the target, then rename, so that the target is whole or absent."""
+        temporary: str | None = None
+        try:
+            self.user.mkdir(parents=True, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(dir=self.user, prefix=".install-", suffix=".partial")
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(data)
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, entry.path)
+        except OSError as error:
+            cause = error.strerror or error
+            message = (
+                f"{self.user} cannot take the weights ({cause}): free some space or set CSPINE_MODELS to a folder."
+            )
+            raise UserError(message) from error
+        finally:
+            if temporary is not None:
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary)
+
+    def _delete_unused(self, before: list[ModelEntry], after: list[ModelEntry]) -> None:
+        for file in {entry.file for entry in before} - {entry.file for entry in after}:
+            with contextlib.suppress(OSError):
+                (self.user / file).unlink()
