@@ -7,6 +7,7 @@ from torchvision.ops import nms
 
 from CSpineFractureLib.models.yolo import build_yolo, detect, fuse_for_inference, training_loss
 
+
 def toy_batch() -> dict[str, torch.Tensor]:
     """Four images with one bright square of class 2 each, in different places; the first spans 5 to 31, 21 to 47."""
     images, boxes = torch.zeros(4, 1, 64, 64), []

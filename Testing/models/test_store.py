@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+
+from CSpineFractureLib.errors import UserError
+from CSpineFractureLib.models.manifest import ModelEntry, as_metadata, read_manifest, write_manifest
+from CSpineFractureLib.models.slice_cnn import SliceCNN
+from CSpineFractureLib.models.store import WeightsStore, save_weights, user_models_folder
+
+ENTRY = ModelEntry(
+    name="toy-classifier",
+    version="0.1",
+    task="slice-classifier",
+    profiles=["two-stage"],
+    architecture="slice-cnn",
+    arguments={"fc_layers": 1},
+    licence="Apache-2.0",
+    trained_on="synthetic CT",
+    metrics={"phantom_auc": 0.9},
+    input={"spacing_mm": [0.571, 0.571], "windows": [[500, 2000]], "size": [224, 224]},
+    notice="synthetic, research use only",
+)
+
+
+@pytest.fixture
+def weights(tmp_path):
+    torch.manual_seed(0)
+    return save_weights(SliceCNN(fc_layers=1), tmp_path / "run.safetensors", metadata=as_metadata(ENTRY))
+
+
+@pytest.fixture
+def store(tmp_path):
+    (tmp_path / "bundled").mkdir()
+    return WeightsStore(user=tmp_path / "user" / "models", bundled=tmp_path / "bundled")
+
+
+@pytest.fixture
+def installed(store, weights):
+    return store.install(weights, ENTRY)
+
+
+def files(store):
+    return sorted(path.name for path in store.user.iterdir())
+
+
+def test_installed_network_is_found_and_loads_ready_for_use(store, installed):
+    module, info = store.load("slice-classifier")
+    assert not module.training
+    assert {p.dtype for p in module.parameters()} == {torch.float32}
+    assert module(torch.rand(2, 1, 224, 224)).shape == (2, 2)
+    assert (info.task, info.name, info.version) == ("slice-classifier", "toy-classifier", "0.1")
+    assert info.sha256 == installed.sha256
+    assert "research use only" in info.trained_on
+
+
+def test_loaded_weights_are_those_that_were_saved(store, installed):
+    torch.manual_seed(0)
+    saved = SliceCNN(fc_layers=1)
+    module, _ = store.load(installed)
+    for name, tensor in saved.state_dict().items():
+        torch.testing.assert_close(module.state_dict()[name], tensor, rtol=1e-3, atol=1e-6)
+
+
+def test_file_made_by_training_installs_by_itself(store, weights):
+    assert replace(store.install(weights), file="", size=0, sha256="") == ENTRY
+
+
+def test_file_that_does_not_say_what_it_is_needs_an_entry(store, tmp_path):
+    path = save_weights(SliceCNN(fc_layers=1), tmp_path / "bare.safetensors")
+    with pytest.raises(UserError, match="does not say which network"):
+        store.install(path)
+
+
+def test_task_or_profile_without_weights_names_the_commands_that_bring_them(store, installed):
+    with pytest.raises(
+        UserError, match=r"fracture-detector of profile two-stage.*cspine train two-stage.*cspine models install"
+    ):
+        store.find("fracture-detector", "two-stage")
+    with pytest.raises(UserError, match="cspine train gcvit-yolo"):
+        store.load("slice-classifier", profile="gcvit-yolo")
+
+
+def test_yolo_comes_fused_and_detects(store, tmp_path):
+    from CSpineFractureLib.models.registry import create
+    from CSpineFractureLib.models.yolo import detect
+
+    network = create("yolov8n", classes=1, channels=1).eval()
+    path = save_weights(network, tmp_path / "yolo.safetensors")
+    arguments = {"classes": 1, "channels": 1}
+    task = "fracture-detector"
+    store.install(path, replace(ENTRY, name="toy-yolo", task=task, architecture="yolov8n", arguments=arguments))
+    module, _ = store.load(task)
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in module.modules())
+    image = torch.rand(1, 1, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(module(image)[0], network(image)[0], rtol=0.01, atol=0.05)
+    assert len(detect(module, image)) == 1
+
+
+def test_missing_weights_are_named_with_the_remedy(store, installed):
+    installed.path.unlink()
+    with pytest.raises(UserError, match=rf"{installed.file} is missing: .*cspine models install"):
+        store.load("slice-classifier")
+
+
+def test_truncated_weights_are_refused(store, installed):
+    installed.path.write_bytes(installed.path.read_bytes()[:-1000])
+    with pytest.raises(UserError, match=rf"{installed.file} is truncated .*cspine models install"):
+        store.load("slice-classifier")
+
+
+def test_altered_weights_are_refused_though_they_would_load(store, installed):
+    data = bytearray(installed.path.read_bytes())
+    data[-1] ^= 1
+    installed.path.write_bytes(data)
+    for action in (store.verify, store.load):
+        with pytest.raises(UserError, match="another SHA-256"):
+            action(installed)
+
+
+def test_whole_weights_verify(store, installed):
+    store.verify(installed)
+
+
+def test_weights_of_another_network_are_not_installed(store, weights):
+    with pytest.raises(UserError, match="another network"):
+        store.install(weights, replace(ENTRY, arguments={"fc_layers": 2}))
+    assert store.list() == []
+    assert not store.user.exists()
+
+
+def test_network_that_this_version_does_not_know_is_refused(store, weights):
+    with pytest.raises(UserError, match="needs another version"):
+        store.install(weights, replace(ENTRY, architecture="transformer-9000"))
+
+
+def test_pickle_is_not_installed(store, tmp_path):
+    path = tmp_path / "weights.safetensors"
+    torch.save(SliceCNN(fc_layers=1).state_dict(), path)
+    with pytest.raises(UserError, match="not a safetensors file"):
+        store.install(path, ENTRY)
+
+
+@pytest.mark.parametrize(
+    "change", [{"name": "../evil"}, {"name": "Évil"}, {"version": "1/2"}, {"trained_on": ""}, {"input": {}}]
+)
+def test_description_that_breaks_the_schema_is_refused(store, weights, change):
+    with pytest.raises(UserError, match="description is not valid"):
+        store.install(weights, replace(ENTRY, **change))
+    assert not store.user.exists()
+
+
+def test_new_version_replaces_the_old_and_its_file(store, installed, tmp_path):
+    path = save_weights(SliceCNN(fc_layers=1), tmp_path / "new.safetensors")
+    newer = store.install(path, replace(ENTRY, version="0.2"))
+    assert store.list() == [newer]
+    assert files(store) == sorted(["manifest.json", newer.file])
+
+
+def test_old_version_stays_when_the_new_one_is_damaged(store, installed, tmp_path):
+    bad = tmp_path / "bad.safetensors"
+    bad.write_bytes(installed.path.read_bytes()[:5000])
+    with pytest.raises(UserError, match="damaged"):
+        store.install(bad, replace(ENTRY, version="0.2"))
+    assert store.list() == [installed]
+    store.verify(installed)
+
+
+def test_installing_the_same_file_twice_changes_nothing(store, installed, weights):
+    assert store.install(weights, ENTRY) == installed
+    store.verify(installed)
+    assert files(store) == sorted(["manifest.json", installed.file])
+
+
+def test_removed_network_is_gone_with_its_file(store, installed):
+    store.remove("toy-classifier")
+    assert store.list() == []
+    assert files(store) == ["manifest.json"]
+    with pytest.raises(UserError, match="not installed"):
+        store.remove("toy-classifier")
+
+
+def test_users_network_goes_before_the_bundled_one_which_cannot_be_removed(store, weights, tmp_path):
+    bundled = WeightsStore(user=store.bundled, bundled=tmp_path / "none").install(weights, replace(ENTRY, name="ours"))
+    assert store.find("slice-classifier") == bundled
+    assert store.list()[0].bundled
+    theirs = store.install(weights, ENTRY)
+    assert store.find("slice-classifier") == theirs
+    with pytest.raises(UserError, match="came with the program"):
+        store.remove("ours")
+    bundled.path.unlink()
+    store.verify(theirs)
+
+
+@pytest.mark.parametrize(
+    "file", ["../run.safetensors", "/etc/run.safetensors", "a/b.safetensors", "..\\b.safetensors", "b.pt"]
+)
+def test_manifest_that_leads_out_of_its_folder_is_refused(store, installed, file):
+    path = store.user / "manifest.json"
+    document = json.loads(path.read_text(encoding="utf-8"))
+    document["models"][0]["file"] = file
+    path.write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(UserError, match=r"manifest\.json is not a valid"):
+        store.load("slice-classifier")
+
+
+def test_link_that_leads_out_of_the_folder_is_refused(store, installed, weights):
+    installed.path.unlink()
+    try:
+        installed.path.symlink_to(weights)
+    except OSError:
+        pytest.skip("this system makes no links")
+    with pytest.raises(UserError, match="outside its folder"):
+        store.load("slice-classifier")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"schema": "cspine-models/2", "models": []}', '{"schema": "cspine-models/1"}']
+)
+def test_broken_manifest_is_named_with_the_remedy(store, installed, text):
+    (store.user / "manifest.json").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=r"manifest\.json .*delete it"):
+        store.list()
+
+
+def test_two_entries_of_one_name_are_refused(store, installed):
+    with pytest.raises(ValueError, match="twice"):
+        write_manifest(store.user, [installed, installed])
+    assert store.list() == [installed]
+
+
+def test_folder_that_cannot_be_written_is_named(weights, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    store = WeightsStore(user=tmp_path / "file" / "models", bundled=tmp_path / "none")
+    with pytest.raises(UserError, match="CSPINE_MODELS"):
+        store.install(weights, ENTRY)
+
+
+def test_user_folder_follows_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("CSPINE_MODELS", str(tmp_path / "mine"))
+    assert user_models_folder() == tmp_path / "mine"
+    monkeypatch.delenv("CSPINE_MODELS")
+    assert user_models_folder().parts[-2:] == ("CSpineFracture", "models")
+
+
+def test_shipped_manifest_is_valid_and_every_file_it_names_verifies(tmp_path):
+    store = WeightsStore(user=tmp_path)
+    assert read_manifest(store.bundled, bundled=True) == store.list()
+    for entry in store.list():
+        store.verify(entry)
+    assert sum(entry.size for entry in store.list()) < 20_000_000
+
+
+def test_a_copied_folder_of_weights_works_elsewhere(store, installed, tmp_path):
+    shutil.copytree(store.user, tmp_path / "elsewhere")
+    module, _ = WeightsStore(user=tmp_path / "elsewhere", bundled=tmp_path / "none").load("slice-classifier")
+    assert isinstance(module, SliceCNN)
