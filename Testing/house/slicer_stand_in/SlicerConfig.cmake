@@ -1,0 +1,20 @@
+# Stands in for a Slicer build tree in the tests: copies at configure time what Slicer's macro would copy at build time.
+set(Slicer_USE_FILE ${CMAKE_CURRENT_LIST_DIR}/nothing.cmake)
+set(Slicer_EXTENSION_GENERATE_CONFIG ${CMAKE_CURRENT_LIST_DIR}/nothing.cmake)
+set(Slicer_EXTENSION_CPACK ${CMAKE_CURRENT_LIST_DIR}/nothing.cmake)
+
+macro(slicerMacroBuildScriptedModule)
+  cmake_parse_arguments(MY "WITH_GENERIC_TESTS;WITH_SUBDIR;VERBOSE" "NAME" "SCRIPTS;RESOURCES" ${ARGN})
+  if(MY_UNPARSED_ARGUMENTS OR NOT DEFINED MY_NAME)
+    message(FATAL_ERROR "slicerMacroBuildScriptedModule: bad arguments ${MY_UNPARSED_ARGUMENTS}")
+  endif()
+  foreach(file IN LISTS MY_SCRIPTS MY_RESOURCES)
+    if(IS_ABSOLUTE ${file} OR NOT EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${file})
+      message(FATAL_ERROR "slicerMacroBuildScriptedModule: no such relative file ${file}")
+    endif()
+    configure_file(${CMAKE_CURRENT_SOURCE_DIR}/${file} ${CMAKE_BINARY_DIR}/qt-scripted-modules/${file} COPYONLY)
+  endforeach()
+endmacro()
+
+macro(slicer_add_python_unittest)
+endmacro()

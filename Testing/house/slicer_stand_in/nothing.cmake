@@ -1,0 +1,1 @@
+# Slicer's own file does much; the tests need none of it.
