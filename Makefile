@@ -25,7 +25,7 @@ ifdef CT
 else
 	rm -rf "$(OUT)/phantom"
 	$(BIN)/cspine phantom -o "$(OUT)/phantom" --n 1 --seed 7 --fracture C5:burst
-	$(BIN)/cspine run "$$(ls -d $(OUT)/phantom/*/ct.nii.gz $(OUT)/phantom/*ct.nii.gz 2>/dev/null | head -n 1)" -o "$(OUT)/result"
+	$(BIN)/cspine run "$(OUT)/phantom/phantom_000007/ct.nii.gz" -o "$(OUT)/result"
 endif
 
 test: setup
