@@ -16,6 +16,7 @@ from CSpineFractureLib.volume.detached_data import check_data_files
 from CSpineFractureLib.volume.dicom_geometry import LPS_TO_RAS, orientation_notice
 from CSpineFractureLib.volume.hu_check import check_hu
 from CSpineFractureLib.volume.nifti_header import copy_without_matrices, read_nifti_header
+from CSpineFractureLib.volume.nifti_values import count_not_numbers
 from CSpineFractureLib.volume.resample import resample_to
 
 IMAGE_IO = {
@@ -38,6 +39,7 @@ def read_image_file(path: Path, kind: str) -> CTVolume:
     if kind.startswith(".nii"):
         header = read_nifti_header(path)
         _check_shape(path, header.shape)
+        _check_numbers(path, count_not_numbers(path, header))
         sheared = header.sform if header.sheared else None
     else:
         check_data_files(path)
@@ -53,10 +55,7 @@ def read_image_file(path: Path, kind: str) -> CTVolume:
     values = sitk.GetArrayFromImage(image)
     values = values.reshape(values.shape[-3:])
     if values.dtype.kind == "f":
-        bad = int(values.size - np.count_nonzero(np.isfinite(values)))
-        if bad:
-            message = f"'{path.name}' has {bad} voxels that are not numbers (NaN voxels); export the CT again."
-            raise UserError(message)
+        _check_numbers(path, int(values.size - np.count_nonzero(np.isfinite(values))))
     hu, notices = check_hu(values, path.name)
     if abs(np.linalg.det(matrix)) < 1e-9 or not np.isfinite(matrix).all():
         message = f"'{path.name}' has no usable orientation matrix; export it again with its geometry."
@@ -95,6 +94,12 @@ def _check_shape(path: Path, size: tuple[int, ...]) -> None:
         raise UserError(message)
     if int(np.prod([float(count) for count in size[:3]])) > MAX_VOXELS:
         message = f"'{path.name}' is too large (size {_times(size)}); crop it to the neck first."
+        raise UserError(message)
+
+
+def _check_numbers(path: Path, bad: int) -> None:
+    if bad:
+        message = f"'{path.name}' has {bad} voxels that are not numbers (NaN voxels); export the CT again."
         raise UserError(message)
 
 
