@@ -19,9 +19,10 @@ NECK_WORDS = re.compile(
 )
 BONE_WORDS = re.compile(r"bone|knochen|\bos\b|osso|oss[eo]a?\b|hueso|sharp", re.IGNORECASE)
 BONE_KERNELS = re.compile(
-    r"^([bhju][rfp]?[5-9]\d|b[olne]*ne|bone.*|edge|detail|lung|yc|yd|yb|[de]$|fc(3[0-9]|[58]\d))", re.IGNORECASE
+    r"^([bhju][rfp]?[5-9]\d|bone.*|edge|detail|lung|yc|yd|yb|[de]$|fc(3[0-9]|[58]\d))", re.IGNORECASE
 )
-"""Siemens B/H/J/U 50-99 (Br58, H60, Hr64), GE BONE/BONEPLUS/EDGE/DETAIL, Philips D/E/YB-YD, Canon FC30-39, 50-59, 80-89."""
+"""Siemens B/H/J/U 50-99 (Br58, H60, Hr64), GE BONE/BONEPLUS/EDGE/DETAIL, Philips D/E/YB-YD, Canon FC30-39, FC50-59,
+FC80-89."""
 NECK_MM = 140.0
 """More of a neck than this does not count: C1 to T1 of a tall adult."""
 NECK_AREA_CM2 = (55.0, 190.0)

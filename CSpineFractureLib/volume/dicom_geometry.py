@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -93,7 +94,7 @@ def _longest_part(
     if not len(holes):
         return planes, along
     edges = [0, *(holes + 1), len(planes)]
-    parts = [(along[end - 1] - along[start], start, end) for start, end in zip(edges[:-1], edges[1:], strict=True)]
+    parts = [(along[end - 1] - along[start], start, end) for start, end in pairwise(edges)]
     length, start, end = max(parts)
     message = (
         f"The series has a hole of {gaps[holes].max():.0f} mm without slices; only its longest part ({end - start} of "

@@ -106,8 +106,9 @@ def _without_padding(hu: np.ndarray, plane: DicomSlice) -> np.ndarray:
     A padding value that would be air anyway is simply replaced; one that reads as tissue (some writers pad with 0)
     only where its pixels reach the border of the picture, for the same value may be measured inside the patient.
     """
-    low, high = sorted(value * plane.slope + plane.intercept for value in plane.padding)
-    mask = (hu >= np.floor(max(low, INT16.min))) & (hu <= np.ceil(min(high, INT16.max)))
+    ends = np.array(plane.padding) * plane.slope + plane.intercept
+    low, high = np.clip([np.floor(ends.min()), np.ceil(ends.max())], INT16.min, INT16.max)
+    mask = (hu >= low) & (hu <= high)
     if not mask.any():
         return hu
     if high > -900:

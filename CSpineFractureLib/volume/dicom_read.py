@@ -39,7 +39,7 @@ def read_dicom_file(path: Path, series: str | None = None) -> CTVolume:
     """
     own = scan_files([path])
     if not own.planes:
-        return _read(own, path.name, series)
+        raise UserError(_why_nothing(own, path.name, single=True))
     if own.planes[0].frame is not None:
         return _read(own, path.name, series)
     wanted = series or own.planes[0].series_uid
@@ -56,7 +56,7 @@ def read_dicom_file(path: Path, series: str | None = None) -> CTVolume:
 
 def _read(scan: Scan, name: str, series: str | None) -> CTVolume:
     if not scan.planes:
-        raise UserError(_why_nothing(scan, name))
+        raise UserError(_why_nothing(scan, name, single=False))
     reader = PixelReader(scan.planes)
     stack, chosen = choose(stacks_of(scan.planes), series, reader.read, name)
     for path, uid in scan.broken:
@@ -126,14 +126,13 @@ def _bystanders(scan: Scan) -> list[Notice]:
     return notices
 
 
-def _why_nothing(scan: Scan, name: str) -> str:
-    one = scan.files == 1
+def _why_nothing(scan: Scan, name: str, single: bool) -> str:
     if scan.unreadable and not scan.dicom_files:
         return f"'{name}' may not be read (permission denied); ask for the permission or copy it elsewhere."
     if scan.broken:
         return f"'{scan.broken[0][0].name}' is a DICOM file that is cut off or damaged; copy or export it again."
     if not scan.dicom_files:
-        kind = "is not a DICOM file" if one else f"holds no DICOM file (of {scan.files} files)"
+        kind = "is not a DICOM file" if single else f"holds no DICOM file (of {scan.files} looked at)"
         return f"'{name}' {kind}; give the folder, or a .zip of it, with the DICOM files of a CT."
     if scan.unusable:
         reason = scan.unusable.most_common(1)[0][0]

@@ -96,7 +96,16 @@ def _parsed(head: bytes) -> NiftiHeader | None:
     return None
 
 
-def _built(dims, bits, offset, units, code, rows, version, order) -> NiftiHeader | None:  # noqa: ANN001
+def _built(
+    dims: tuple[int, ...],
+    bits: int,
+    offset: float,
+    units: int,
+    code: int,
+    rows: tuple[float, ...],
+    version: int,
+    order: str,
+) -> NiftiHeader | None:
     count = dims[0]
     if not 1 <= count <= 7 or any(size < 1 for size in dims[1 : count + 1]):
         return None

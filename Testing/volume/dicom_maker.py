@@ -94,6 +94,7 @@ def make_dicom_series(
     slope: float | Iterable[float] = 1.0,
     intercept: float = -1024.0,
     padding: int | None = None,
+    signed: bool = False,
     modality: str = "CT",
     tags: Mapping[str, object] | None = None,
     omit: Iterable[str] = (),
@@ -116,6 +117,8 @@ def make_dicom_series(
         Rescale tags; ``slope`` may be one number per slice. Voxels that do not divide evenly are rounded.
     padding
         Stored value written as PixelPaddingValue and into the corners of each slice.
+    signed
+        Store two's complement (PixelRepresentation 1); use ``intercept=0`` to store HU as they are.
     tags, omit, blank
         DICOM keywords to set, to leave out, and to write empty.
     """
@@ -129,16 +132,16 @@ def make_dicom_series(
     slopes = np.broadcast_to(np.asarray(slope, float), n_slices) if np.ndim(slope) == 0 else np.array(list(slope))
     shifts = dict(shift_mm or {})
     kept = [k for k in range(n_slices) if k not in set(missing)]
-    series = _series_dataset(hu, spacing, photometric, padding, modality)
+    series = _series_dataset(hu, spacing, photometric, padding, modality, signed)
     for keyword, value in (tags or {}).items():
         setattr(series, keyword, value)
 
     planes = []
     for k in kept:
-        stored = np.round((hu[k].astype(float) - intercept) / slopes[k]).astype(np.uint16)
+        stored = np.round((hu[k].astype(float) - intercept) / slopes[k]).astype(np.int64).astype(np.uint16)
         if padding is not None:
             corner = max(2, hu.shape[1] // 8)
-            stored[:corner, :corner] = padding
+            stored[:corner, :corner] = padding % 65536
         step = columns[:, 2] / spacing[2]
         planes.append((k, stored, origin + columns[:, 2] * k + step * shifts.get(k, 0.0), slopes[k]))
 
@@ -172,7 +175,7 @@ def _decimal(value: float) -> str:
 
 
 def _series_dataset(
-    hu: np.ndarray, spacing: np.ndarray, photometric: str, padding: int | None, modality: str
+    hu: np.ndarray, spacing: np.ndarray, photometric: str, padding: int | None, modality: str, signed: bool
 ) -> Dataset:
     series = Dataset()
     series.SOPClassUID = MRImageStorage if modality == "MR" else CTImageStorage
@@ -185,10 +188,10 @@ def _series_dataset(
     series.SliceThickness = _decimal(spacing[2])
     series.SamplesPerPixel, series.PhotometricInterpretation = 1, photometric
     series.Rows, series.Columns = hu.shape[1:]
-    series.BitsAllocated, series.BitsStored, series.HighBit, series.PixelRepresentation = 16, 16, 15, 0
+    series.BitsAllocated, series.BitsStored, series.HighBit, series.PixelRepresentation = 16, 16, 15, int(signed)
     series.WindowCenter, series.WindowWidth = "500", "2000"
     if padding is not None:
-        series.add_new("PixelPaddingValue", "US", padding)
+        series.add_new("PixelPaddingValue", "SS" if signed else "US", padding)
     return series
 
 
