@@ -8,6 +8,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from CSpineFractureLib.errors import UserError
 
 HEADER_BYTES = 65536
+NUMBERED = re.compile(r"([^%]*%0?\d?d[^%\s]*)\s+(\d{1,6})\s+\d{1,6}(?:\s+\d{1,6}){0,2}")
+"""slice%03d.raw 1 90 1: files numbered from, to, in steps of."""
 FIELD = re.compile(rb"^\s*(?:data ?file\s*:|ElementDataFile\s*=)[ \t]*(.*?)[ \t\r]*$", re.IGNORECASE | re.MULTILINE)
 
 
@@ -29,13 +31,17 @@ def check_data_files(path: Path) -> None:
         for name in filter(None, (name.strip() for name in names)):
             _check_name(path, name)
     elif "%" in value:
-        _check_name(path, value.split("%")[0] + "0", must_exist=False)
-        _check_name(path, value.split()[0].replace("%", ""), must_exist=False)
+        pattern = NUMBERED.fullmatch(value)
+        if pattern is None:
+            raise UserError(_damaged(path))
+        _check_name(path, pattern.group(1) % int(pattern.group(2)))
     else:
         _check_name(path, value)
 
 
-def _check_name(path: Path, name: str, must_exist: bool = True) -> None:
+def _check_name(path: Path, name: str) -> None:
+    if not name or not name.isprintable() or len(name) > 255:
+        raise UserError(_damaged(path))
     folder = path.parent.resolve()
     windows = PureWindowsPath(name)
     leaves = PurePosixPath(name).is_absolute() or windows.drive or windows.root or ".." in windows.parts
@@ -43,6 +49,10 @@ def _check_name(path: Path, name: str, must_exist: bool = True) -> None:
     if leaves or not data.resolve().is_relative_to(folder):
         message = f"'{path.name}' names a data file outside its folder ('{name}'); put both into one folder."
         raise UserError(message)
-    if must_exist and not data.is_file():
+    if not data.is_file():
         message = f"'{path.name}' needs the data file '{name}' beside it; copy both into one folder."
         raise UserError(message)
+
+
+def _damaged(path: Path) -> str:
+    return f"'{path.name}' is damaged: its data file has no proper name; copy or export it again."

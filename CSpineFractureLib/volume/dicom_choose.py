@@ -25,7 +25,8 @@ BONE_KERNELS = re.compile(
 FC80-89."""
 NECK_MM = 140.0
 """More of a neck than this does not count: C1 to T1 of a tall adult."""
-NECK_AREA_CM2 = (55.0, 190.0)
+NECK_AREA_CM2 = (50.0, 330.0)
+NECK_BONE = (0.01, 0.135)
 SAMPLES = 16
 
 
@@ -101,8 +102,8 @@ def has_bone_kernel(plane: DicomSlice) -> bool:
 def neck_mm(stack: Stack, pixels: Callable[[DicomSlice], np.ndarray]) -> float:
     """How many mm of the stack look like a neck, judged from up to 16 slices spread over it.
 
-    A slice looks like a neck where the body's cut is 55 to 190 cm2 with 1 to 25 % bone: a head's is larger or has more
-    bone, the shoulders' larger.
+    A slice looks like a neck where the body's cut is 50 to 330 cm2 with 1 to 13 % bone (measured on real CT): a head
+    has more bone, the shoulders are larger.
     """
     planes, along = ordered(stack.planes)
     picks = np.unique(np.linspace(0, len(planes) - 1, SAMPLES).round().astype(int))
@@ -112,7 +113,7 @@ def neck_mm(stack: Stack, pixels: Callable[[DicomSlice], np.ndarray]) -> float:
         body = hu > -300
         area = body.sum() * 4 * plane.pixel_mm[0] * plane.pixel_mm[1] / 100
         bone = (hu > 250).sum() / max(1, body.sum())
-        hits += NECK_AREA_CM2[0] <= area <= NECK_AREA_CM2[1] and 0.01 <= bone <= 0.25
+        hits += NECK_AREA_CM2[0] <= area <= NECK_AREA_CM2[1] and NECK_BONE[0] <= bone <= NECK_BONE[1]
     return float(hits / len(picks) * (along[-1] - along[0]))
 
 

@@ -91,18 +91,23 @@ def _scan_file(scan: Scan, path: Path, stream: BinaryIO) -> None:
     if not with_preamble and head[:2] not in (b"\x08\x00", b"\x02\x00", b"\x00\x08"):
         return
     stream.seek(0)
+    series = ""
     try:
         dataset = dcmread(stream, stop_before_pixels=True, specific_tags=HEADER_TAGS, force=not with_preamble)
-        series, modality = text(dataset, "SeriesInstanceUID"), text(dataset, "Modality").upper()
-        sop_class = text(dataset, "SOPClassUID")
-    except Exception:  # pydicom raises many kinds on damaged headers
-        if with_preamble:
-            scan.dicom_files += 1
-            scan.broken.append((path, ""))
-        return
-    if not with_preamble and not sop_class:
-        return
+        if not with_preamble and not text(dataset, "SOPClassUID"):
+            return
+        series = text(dataset, "SeriesInstanceUID")
+        _sort_in(scan, path, stream, dataset, series)
+    except Exception:  # pydicom raises many kinds on damaged headers, some only when a value is asked for
+        if not with_preamble and not series:
+            return
+        scan.broken.append((path, series))
     scan.dicom_files += 1
+
+
+def _sort_in(scan: Scan, path: Path, stream: BinaryIO, dataset: Dataset, series: str) -> None:
+    """Put a header's planes, or the reason why it has none, into the scan."""
+    modality, sop_class = text(dataset, "Modality").upper(), text(dataset, "SOPClassUID")
     if modality != "CT" and (modality or sop_class not in CT_CLASSES):
         if modality or sop_class:
             scan.other_modalities[modality or "other"] += 1
@@ -115,15 +120,13 @@ def _scan_file(scan: Scan, path: Path, stream: BinaryIO) -> None:
     try:
         planes = planes_of_frames(dataset, path) if frame_count(dataset) > 1 else [plane_of(dataset, path)]
     except UnusableSlice as unusable:
-        if _pixels_complete(dataset, stream):
-            scan.unusable[str(unusable)] += 1
-        else:
-            scan.broken.append((path, series))
-        return
+        planes, reason = [], str(unusable)
     if not _pixels_complete(dataset, stream):
         scan.broken.append((path, series))
-        return
-    scan.planes.extend(planes)
+    elif planes:
+        scan.planes.extend(planes)
+    else:
+        scan.unusable[reason] += 1
 
 
 def _pixels_complete(dataset: Dataset, stream: BinaryIO) -> bool:

@@ -19,6 +19,7 @@ from CSpineFractureLib.volume import read_volume
 from CSpineFractureLib.volume.zip_input import unpacked
 
 HU = make_ct_phantom((12, 33, 31))
+GARBLED = "NDims = 3\nDimSize = 9 9 9\nElementType = MET_SHORT\nElementDataFile = LOCA%s%n\x01\n"
 AIR = np.random.default_rng(0).normal(-1000, 9, HU.shape).astype(np.int16)
 
 
@@ -110,6 +111,7 @@ CASES = {
     "cut .mha": (lambda p: cut(image(p / "a.mha", HU), 0.5), "cut off or damaged"),
     "cut .zip": (lambda p: cut(zipped(p / "a.zip", {"a.dcm": bytes(HU)}), 0.5), "not a sound .zip"),
     "mhd without its data": (lambda p: (image(p / "a.mhd", HU), (p / "a.raw").unlink())[0], "beside it"),
+    "mha with a garbled data file": (lambda p: text(p / "a.mha", GARBLED), "is damaged"),
     "2D .nii": (lambda p: image(p / "a.nii.gz", HU[0]), "2D image"),
     "2D .mha": (lambda p: image(p / "a.mha", HU[0]), "2D image"),
     "one slice as 3D": (lambda p: image(p / "a.nrrd", HU[:1]), "2D image"),
