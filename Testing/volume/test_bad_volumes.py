@@ -126,7 +126,7 @@ CASES = {
     "air in DICOM": (lambda p: dicom(p, np.full(HU.shape, -1000, np.int16)), "the same value"),
     "NaN": (lambda p: image(p / "a.nii.gz", with_nan()), "4 voxels that are not numbers"),
     "zip climbing out": (lambda p: zipped(p / "a.zip", {"../b.dcm": b"x"}), "climbs out of its folder"),
-    "zip with absolute path": (lambda p: zipped(p / "a.zip", {"/tmp/b.dcm": b"x"}), "climbs out of its folder"),
+    "zip with absolute path": (lambda p: zipped(p / "a.zip", {"/b.dcm": b"x"}), "climbs out of its folder"),
     "zip with a Windows path": (lambda p: zipped(p / "a.zip", {"..\\b.dcm": b"x"}), "climbs out of its folder"),
     "zip with a link": (lambda p: zip_with_link(p / "a.zip"), "climbs out of its folder"),
     "zip without files": (lambda p: zipped(p / "a.zip", {}), "empty .zip"),
