@@ -13,12 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.data import default_collate
 
 from CSpineFractureLib.models.slice_cnn import SliceCNN
 from CSpineFractureLib.models.yolo import build_yolo
 from CSpineFractureLib.training.augment import randomise_hu
 from CSpineFractureLib.training.bank import TrainingStudy, boxes_of, warp
 from CSpineFractureLib.training.detector import DetectorPlan, fit_yolo
+from CSpineFractureLib.training.drawing import drawn_batches
 from CSpineFractureLib.volume.windows import BONE
 
 SIZE, FIELD_MM = 224, 128.0
@@ -35,6 +37,7 @@ class ClassifierPlan:
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2
     seed: int = 0
+    workers: int = 1
 
 
 class SliceIndex:
@@ -84,16 +87,19 @@ def train_slice_classifier(
     on_step: Callable[[int, int, float], None],
 ) -> SliceCNN:
     """The proposed CNN of document 000 from scratch; half of each batch is positive (under-sampling)."""
-    rng = np.random.default_rng(plan.seed)
     torch.manual_seed(plan.seed)
     model = SliceCNN(dropout=0.3).to(device).train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, plan.learning_rate, total_steps=plan.steps, pct_start=0.1)
     criterion = nn.CrossEntropyLoss(label_smoothing=0.02)
+
+    def draw(rng: np.random.Generator, place: int) -> tuple[np.ndarray, int]:
+        return index.draw(rng, positive=place % 2 == 1)[0], place % 2
+
+    batches = drawn_batches(draw, default_collate, plan.batch, plan.seed, plan.workers)
     for step in range(plan.steps):
-        wanted = np.arange(plan.batch) % 2
-        images = torch.from_numpy(np.stack([index.draw(rng, bool(w))[0] for w in wanted])).to(device)
-        loss = criterion(model(images), torch.from_numpy(wanted).to(device))
+        images, wanted = (part.to(device) for part in next(batches))
+        loss = criterion(model(images), wanted)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -112,7 +118,7 @@ def train_fracture_detector(
     """YOLOv8 with one class for fracture boxes (document 004); a third of the images are fracture-free."""
     model = build_yolo(plan.variant, classes=1, channels=1)
 
-    def draw(rng: np.random.Generator) -> tuple:
+    def draw(rng: np.random.Generator, _place: int) -> tuple:
         image, mask = index.draw(rng, bool(rng.random() < 0.67))
         boxes, labels = boxes_of((mask > 0).astype(np.uint8), least_pixels=4)
         if len(boxes):

@@ -16,9 +16,11 @@ import torch
 from CSpineFractureLib.models.yolo import build_yolo, training_loss
 from CSpineFractureLib.training.augment import randomise_hu
 from CSpineFractureLib.training.bank import TrainingStudy, boxes_of, warp
+from CSpineFractureLib.training.drawing import drawn_batches
 from CSpineFractureLib.volume.windows import BONE
 
 PIXEL_MM, SIZE, NEIGHBOUR_MM, CLASSES = 1.0, 192, 4.0, 8
+SETTLING_BATCHES = 40
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class DetectorPlan:
     weight_decay: float = 0.01
     variant: str = "yolov8n"
     seed: int = 0
+    workers: int = 1
 
 
 def sample_slice(study: TrainingStudy, rng: np.random.Generator, augment: bool = True) -> tuple[np.ndarray, ...]:
@@ -82,14 +85,13 @@ def collate(samples: list[tuple]) -> dict[str, torch.Tensor]:
 
 def fit_yolo(
     model: torch.nn.Module,
-    draw: Callable[[np.random.Generator], tuple],
+    draw: Callable[[np.random.Generator, int], tuple],
     plan: DetectorPlan,
     device: torch.device,
     on_step: Callable[[int, int, float], None],
     checkpoint: Callable[[torch.nn.Module, int], None] = lambda model, step: None,
 ) -> torch.nn.Module:
     """Fit a YOLO network to drawn samples; returns the exponential moving average of its weights, in eval mode."""
-    rng = np.random.default_rng(plan.seed)
     torch.manual_seed(plan.seed)
     model = model.to(device).train()
     _set_class_prior(model)
@@ -105,8 +107,9 @@ def fit_yolo(
     average = torch.optim.swa_utils.AveragedModel(
         model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.99), use_buffers=True
     )
+    batches = drawn_batches(draw, collate, plan.batch, plan.seed, plan.workers)
     for step in range(plan.steps):
-        batch = {k: v.to(device) for k, v in collate([draw(rng) for _ in range(plan.batch)]).items()}
+        batch = {k: v.to(device) for k, v in next(batches).items()}
         loss, _ = criterion(model(batch["img"]), batch)
         loss = loss.sum()
         optimiser.zero_grad(set_to_none=True)
@@ -118,6 +121,8 @@ def fit_yolo(
         on_step(step + 1, plan.steps, float(loss.detach()) / plan.batch)
         if (step + 1) % 250 == 0:
             checkpoint(average.module, step + 1)
+    images = (next(batches)["img"] for _ in range(SETTLING_BATCHES))
+    torch.optim.swa_utils.update_bn(images, average.module, device)  # the averaged statistics lag behind the weights
     return average.module.eval()
 
 
@@ -141,7 +146,7 @@ def train_vertebra_detector(
     """YOLOv8 for C1-C7 and a thoracic reference class, from scratch, on synthetic studies."""
     model = build_yolo(plan.variant, classes=CLASSES, channels=3)
 
-    def draw(rng: np.random.Generator) -> tuple:
+    def draw(rng: np.random.Generator, _place: int) -> tuple:
         return sample_slice(studies[int(rng.integers(len(studies)))], rng)
 
     return fit_yolo(model, draw, plan, device, on_step, checkpoint)
