@@ -68,6 +68,8 @@ def all_or_nothing(folder: str | Path, overwrite: bool = False) -> Iterator[Path
         _give_usual_permissions(temporary)
         _commit(temporary, folder)
         committed = True
+    except UserError as error:  # a file could not be written: name it as the user knows it
+        raise UserError(str(error).replace(str(temporary or folder), str(folder))) from error
     except OSError as error:
         if error.errno not in _DISK_FAULTS:
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from CSpineFractureLib.pipeline.output_folder import all_or_nothing
 
 if TYPE_CHECKING:
     from CSpineFractureLib.findings.study_output import StudyOutput
+    from CSpineFractureLib.findings.study_result import StudyResult
     from CSpineFractureLib.volume.ct_volume import CTVolume
 
 
@@ -52,4 +54,28 @@ def write_outputs(
 
 
 def _write_scene_files(volume: CTVolume, output: StudyOutput, folder: Path, render: bool) -> None:
-    pass
+    """What needs the Slicer libraries, from one scene that is emptied again at the end."""
+    from CSpineFractureLib.scene import files  # imported late: VTK and Slicer
+    from CSpineFractureLib.scene.build import build_scene
+    from CSpineFractureLib.scene.headless import headless_slicer
+    from CSpineFractureLib.scene.render import render_views
+
+    start = time.perf_counter()
+    with headless_slicer() as app:
+        nodes = build_scene(app.scene, volume, output)
+        files.write_segmentation(nodes, folder / "vertebrae.seg.nrrd")
+        files.write_boxes(nodes, folder / "boxes.mrk.json")
+        files.write_cam(nodes, folder / "gradcam.nrrd")
+        files.save_scene(app.scene, folder / "scene.mrb")
+        output.result.timings_s["scene"] = time.perf_counter() - start
+        if render:
+            start = time.perf_counter()
+            render_views(app, nodes, folder / "views", focus_ras=_focus(output.result))
+            output.result.timings_s["render"] = time.perf_counter() - start
+
+
+def _focus(result: StudyResult) -> list[float] | None:
+    """Where the pictures cut: through the fracture suspected most, else (``None``) through the middle of the column."""
+    if not result.fractures:
+        return None
+    return max(result.fractures, key=lambda fracture: fracture.confidence).box.center_ras

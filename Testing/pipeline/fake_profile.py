@@ -16,6 +16,8 @@ from CSpineFractureLib.findings.study_output import StudyOutput
 from CSpineFractureLib.findings.study_result import LEVELS, Box, FractureFinding, SliceFinding, VertebraFinding
 from CSpineFractureLib.pipeline.profiles import Profile, register_profile
 
+NAME = "fake"
+
 
 def run(volume, context):
     steps = int(context.threshold("steps", 3))
@@ -58,4 +60,4 @@ def run(volume, context):
     return StudyOutput(result, labels, cam, volume.ijk_to_ras)
 
 
-register_profile(Profile("fake", "A profile for tests", run=run))
+register_profile(Profile(NAME, "A profile for tests", run=run))

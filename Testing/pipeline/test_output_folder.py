@@ -56,6 +56,17 @@ def test_a_full_disk_is_a_plain_sentence_and_leaves_nothing(tmp_path):
     assert names_below(tmp_path) == []
 
 
+def test_a_users_error_about_a_file_names_it_where_it_would_have_been(tmp_path):
+    def write():
+        with all_or_nothing(tmp_path / "out") as temporary:
+            message = f"{temporary / 'scene.mrb'} could not be written."
+            raise UserError(message)
+
+    with pytest.raises(UserError) as caught:
+        write()
+    assert str(caught.value) == f"{tmp_path / 'out' / 'scene.mrb'} could not be written."
+
+
 def test_the_system_refusing_to_write_on_leaves_nothing(tmp_path):
     """A true refusal by the kernel (a limit on file size), in a process of its own."""
     resource = pytest.importorskip("resource", reason="needs POSIX limits")
