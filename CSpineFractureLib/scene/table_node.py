@@ -1,0 +1,48 @@
+"""The findings as a table node."""
+
+from __future__ import annotations
+
+import slicer
+import vtk
+
+from CSpineFractureLib.findings.result_rows import NOT_APPLICABLE, NOT_ASSESSED, FindingRow, result_rows
+from CSpineFractureLib.findings.study_result import StudyResult, VertebraFinding
+
+COLUMNS = (
+    "finding",
+    "level",
+    "assessment",
+    "fracture probability",
+    "detection confidence",
+    "visible",
+    "slices",
+    "volume (ml)",
+    "id",
+)
+
+
+def add_table_node(scene: slicer.vtkMRMLScene, result: StudyResult, name: str = "Findings") -> slicer.vtkMRMLTableNode:
+    """Add a locked table: one row per level C1-C7, then one per suspected fracture, as in ``findings.csv``."""
+    node = scene.AddNewNodeByClass("vtkMRMLTableNode", name)
+    rows = [_cells(row) for row in result_rows(result)]
+    for index, title in enumerate(COLUMNS):
+        column = vtk.vtkStringArray()
+        column.SetName(title)
+        for cells in rows:
+            column.InsertNextValue(cells[index])
+        node.AddColumn(column)
+    node.SetUseColumnTitleAsColumnHeader(True)
+    node.SetLocked(True)
+    return node
+
+
+def _cells(row: FindingRow) -> tuple[str, ...]:
+    finding = row.finding
+    if isinstance(finding, VertebraFinding):
+        first, last = finding.slice_range
+        about = (f"{finding.confidence:.3f}", row.visible, f"{first}-{last}", f"{finding.volume_mm3 / 1000:.1f}")
+    elif finding is None:
+        about = (NOT_ASSESSED, row.visible, NOT_APPLICABLE, NOT_APPLICABLE)
+    else:
+        about = (f"{finding.confidence:.3f}", row.visible, NOT_APPLICABLE, NOT_APPLICABLE)
+    return (row.kind, row.level, row.assessment, row.probability_text, *about, finding.id if finding else "")
