@@ -24,7 +24,8 @@ def check_hu(values: np.ndarray, name: str) -> tuple[np.ndarray, tuple[Notice, .
 
     Values are taken as HU where they hold air (below -500) and tissue (above -200), or fat, soft tissue and bone about
     their usual values. Values that start near 0 and hold air near 0 and soft tissue near 1064 are HU + 1024: they are
-    shifted, with a ``values-shifted`` Notice. Raises ``UserError`` for constant, all-air, 8-bit or other
+    shifted, with a ``values-shifted`` Notice. Padding (-1024 and below) is no air: it tells nothing of the scale of
+    the rest, and stays padding. Raises ``UserError`` for constant, all-air, 8-bit or other
     non-CT values.
     """
     flat = values.reshape(-1)
@@ -39,15 +40,16 @@ def check_hu(values: np.ndarray, name: str) -> tuple[np.ndarray, tuple[Notice, .
     if low < -200 and tissue < 2e-4:
         message = f"'{name}' holds nothing but air (no voxel of tissue above -200 HU); give a scan of a neck."
         raise UserError(message)
-    if air < 2e-4 and not _is_tissue_only(sample):
-        shift = _offset(sample)
+    scanned = sample[sample > -OFFSET]
+    shift = _offset(scanned) if (scanned < -500).mean() < 2e-4 else None
+    if shift is not None or (air < 2e-4 and not _is_tissue_only(sample)):
         if shift is None:
             message = f"'{name}' does not hold Hounsfield units ({_cause(low, high)}); {remedy}."
             raise UserError(message)
         values = np.asarray(values, np.float32 if values.dtype.kind == "f" else np.int32) - shift
         message = (
-            f"The values of '{name}' start at {low:.0f} and look like HU + {shift}; {shift} was taken off, so HU are "
-            f"right only to a few dozen units."
+            f"The values of '{name}' start at {scanned.min():.0f} and look like HU + {shift}; {shift} was taken off, "
+            f"so HU are right only to a few dozen units."
         )
         notices = (Notice("values-shifted", message),)
     elif air < 2e-4:

@@ -25,8 +25,9 @@ def read_volume(path: str | Path, series: str | None = None) -> CTVolume:
     Parameters
     ----------
     path
-        A folder of DICOM files (searched with its sub-folders) or a .zip of one, a single DICOM file (multi-frame, or
-        a slice whose series lies beside it), or a .nii, .nii.gz, .nrrd, .nhdr, .mha or .mhd file.
+        A folder of DICOM files (searched with its sub-folders), a .zip of one or of one image file, a single
+        DICOM file (multi-frame, or a slice whose series lies beside it), or a .nii, .nii.gz, .nrrd, .nhdr, .mha
+        or .mhd file.
     series
         SeriesInstanceUID to read; by default the axial CT that covers the neck best, then the thinnest slices, then a
         bone kernel.
@@ -74,8 +75,8 @@ def _dispatch(source: Path, series: str | None) -> CTVolume:
     name = source.name.lower()
     if name.endswith(".zip"):
         with unpacked(source) as folder:
-            return read_dicom_folder(folder, source.name, series)
-    kind = next((suffix for suffix in (".nii.gz", *IMAGE_IO) if name.endswith(suffix)), None)
+            return _read_unpacked(folder, source.name, series)
+    kind = _image_kind(source)
     if kind:
         return read_image_file(source, kind)
     if source.suffix.lower() in PICTURE_SUFFIXES:
@@ -88,6 +89,31 @@ def _dispatch(source: Path, series: str | None) -> CTVolume:
         f".nrrd, .nhdr, .mha or .mhd."
     )
     raise UserError(message)
+
+
+def _read_unpacked(folder: Path, name: str, series: str | None) -> CTVolume:
+    """The DICOM files of a .zip; where it has none, its one image file."""
+    files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
+    images = [file for file in files if _image_kind(file)]
+    if not images or any(file.suffix.lower() in DICOM_SUFFIXES or _looks_like_dicom(file) for file in files):
+        return read_dicom_folder(folder, name, series)
+    if len(images) > 1:
+        message = f"'{name}' holds {len(images)} image files ('{images[0].name}' first); give one CT at a time."
+        raise UserError(message)
+    image = images[0]
+    try:
+        if image.stat().st_size == 0:
+            message = f"'{image.name}' is empty (0 bytes); copy or export it again."
+            raise UserError(message)
+        return read_image_file(image, _image_kind(image))
+    except UserError as error:
+        message = f"In '{name}', {error}"
+        raise UserError(message) from error
+
+
+def _image_kind(path: Path) -> str | None:
+    """The key of ``IMAGE_IO`` that the file's name ends with."""
+    return next((suffix for suffix in (".nii.gz", *IMAGE_IO) if path.name.lower().endswith(suffix)), None)
 
 
 def _looks_like_dicom(path: Path) -> bool:

@@ -1,8 +1,10 @@
-"""A .zip of DICOM files, unpacked safely into a private folder that is removed afterwards."""
+"""A .zip of DICOM files or of one image file, unpacked safely into a private folder that is removed afterwards."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import lzma
 import shutil
 import stat
 import tempfile
@@ -32,9 +34,19 @@ def unpacked(path: Path, max_bytes: int = MAX_BYTES, max_files: int = MAX_FILES)
                 for member in members:
                     if "__MACOSX" not in PurePosixPath(member.filename).parts:
                         archive.extract(member, folder)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, ValueError) as error:
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            lzma.LZMAError,
+            EOFError,
+            NotImplementedError,
+            OSError,
+            ValueError,
+        ) as error:
             if isinstance(error, PermissionError):
                 message = f"'{path.name}' may not be read; ask for the permission or copy it elsewhere."
+            elif getattr(error, "errno", None) == errno.ENOSPC:
+                message = f"'{path.name}' does not fit into the temporary folder; free some disk space."
             else:
                 message = f"'{path.name}' is not a sound .zip file (cut off or damaged); copy or export it again."
             raise UserError(message) from error

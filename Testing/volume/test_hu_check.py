@@ -36,6 +36,25 @@ def test_padding_far_below_air_is_clipped(hu):
     assert notices == ()
 
 
+@pytest.mark.parametrize("padding", [-1024, -2000, -3024])
+def test_padding_does_not_hide_values_stored_1024_too_high(hu, padding):
+    values = hu.astype(np.int32) + 1024
+    values[:, :6] = padding
+    checked, notices = check_hu(values, "ct")
+    np.testing.assert_array_equal(checked[:, 6:], hu[:, 6:])
+    assert (checked[:, :6] == -1024).all()
+    assert [notice.code for notice in notices] == ["values-shifted"]
+
+
+def test_noise_below_zero_does_not_hide_values_stored_1024_too_high(hu):
+    noise = np.random.default_rng(2).normal(0, 30, hu.shape)
+    values = np.rint(np.where(hu < -900, -1000, hu) + 1024 + noise).astype(np.int16)
+    assert values.min() < -30
+    checked, notices = check_hu(values, "ct")
+    assert abs(float(np.median(checked[hu < -900])) + 1000) < 5
+    assert [notice.code for notice in notices] == ["values-shifted"]
+
+
 def test_tissue_outside_of_which_all_is_minus_1024_passes(hu):
     values = np.full((60, 60, 60), -1024, np.int16)
     values[20:44, 5:53, 10:50] = np.where(hu > -200, hu, -1024)
