@@ -10,6 +10,9 @@ from CSpineFractureLib.scene.arrays import numpy_matrix, vtk_matrix
 from CSpineFractureLib.scene.colours import Colour, suspicion_colour
 from CSpineFractureLib.scene.roles import FINDING, LEVEL
 
+_NO_DOTS = 0.01
+"""Glyph size at which the dot in the middle of a box vanishes; hiding its point would hide the box in 3D too."""
+
 
 def add_vertebra_box(scene: slicer.vtkMRMLScene, vertebra: VertebraFinding) -> slicer.vtkMRMLMarkupsROINode:
     """Add a thin, locked box named after the level; its colour tells the fracture probability, grey where none is."""
@@ -54,9 +57,10 @@ def _add_box(
     display.SetColor(*colour)
     display.SetSelectedColor(*colour)
     display.SetActiveColor(*colour)
-    display.SetFillOpacity(0.04 * emphasis)
-    display.SetOutlineOpacity(min(1.0, 0.5 * emphasis))
+    display.SetFillOpacity(0.03 * emphasis)
+    display.SetOutlineOpacity(min(1.0, 0.65 * emphasis))
     display.SetHandlesInteractive(False)
+    display.SetGlyphScale(_NO_DOTS)
     display.SetPointLabelsVisibility(False)
     display.SetPropertiesLabelVisibility(False)
     return node

@@ -11,7 +11,7 @@ from CSpineFractureLib.scene.colours import inferno
 
 THRESHOLD = 40
 """Below 40 of 255 (0.16 of a certain fracture) nothing is shown."""
-TOP_OPACITY = 0.45
+TOP_OPACITY = 0.8
 """Opacity of the volume rendering per mm where Grad-CAM is 255."""
 COLOUR_NODE_NAME = "Grad-CAM colours"
 
@@ -47,7 +47,7 @@ def _add_volume_rendering(scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLScalar
     colours, opacities = vtk.vtkColorTransferFunction(), vtk.vtkPiecewiseFunction()
     for value, colour in zip(np.linspace(0, 255, 18), inferno(18), strict=True):
         colours.AddRGBPoint(value, *colour)
-    for value, opacity in ((0, 0.0), (THRESHOLD, 0.0), (120, 0.10 * TOP_OPACITY), (255, TOP_OPACITY)):
+    for value, opacity in ((0, 0.0), (THRESHOLD, 0.0), (120, 0.12 * TOP_OPACITY), (255, TOP_OPACITY)):
         opacities.AddPoint(value, opacity)
     properties.SetColor(colours)
     properties.SetScalarOpacity(opacities)

@@ -94,7 +94,7 @@ def write_boxes(nodes: SceneNodes, path: str | Path) -> Path:
     document: dict = {"markups": []}
     with tempfile.TemporaryDirectory(prefix="cspine-boxes-") as folder:
         for node in nodes.boxes:
-            one = _write(slicer.vtkMRMLMarkupsJsonStorageNode(), node, Path(folder) / "box.mrk.json")
+            one = _write(slicer.vtkMRMLMarkupsROIJsonStorageNode(), node, Path(folder) / "box.mrk.json")
             content = json.loads(one.read_text(encoding="utf-8"))
             document.setdefault("@schema", content["@schema"])
             document["markups"] += [{"type": box["type"], "name": node.GetName(), **box} for box in content["markups"]]

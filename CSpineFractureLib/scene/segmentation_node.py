@@ -11,7 +11,9 @@ from CSpineFractureLib.scene.terminology import level_terms
 
 SMOOTHING = 0.5
 """Surface smoothing, 0..1; Slicer's own default. Removes the steps of the voxels, moves no surface by a voxel."""
-FILL_OPACITY, OUTLINE_OPACITY = 0.25, 0.9
+FILL_OPACITY, OUTLINE_OPACITY = 0.22, 0.9
+SURFACE_OPACITY = 0.55
+"""In 3D the Grad-CAM within the bone must show through."""
 
 
 def add_segmentation_node(
@@ -41,6 +43,7 @@ def add_segmentation_node(
     display = node.GetDisplayNode()
     display.SetOpacity2DFill(FILL_OPACITY)
     display.SetOpacity2DOutline(OUTLINE_OPACITY)
+    display.SetOpacity3D(SURFACE_OPACITY)
     return node
 
 

@@ -6,7 +6,7 @@ import slicer
 
 SLICE_VIEWS = {"Red": "Axial", "Yellow": "Sagittal", "Green": "Coronal"}
 """Slicer's three slice views and their orientations."""
-CAM_OPACITY = 0.55
+CAM_OPACITY = 0.45
 
 
 def show_layers(
