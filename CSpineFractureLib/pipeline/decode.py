@@ -24,6 +24,8 @@ SIZES = (0.82, 0.9, 0.98, 1.06, 1.14, 1.22)
 LOG_SD = 0.16
 THORAX = 7
 FLOOR = 0.03
+NAME_WEIGHT, PRESENCE_WEIGHT, DISC_WEIGHT = 0.08, 0.33, 1.2
+"""Per mm of height for names and presence (neighbouring slices say much the same), per border for discs."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class LevelSlab:
     confidence: float
 
 
-def decode_levels(scores: np.ndarray, step_mm: float) -> list[LevelSlab]:
+def decode_levels(scores: np.ndarray, step_mm: float, discs: np.ndarray | None = None) -> list[LevelSlab]:
     """Slabs of the levels seen, top to bottom.
 
     Parameters
@@ -51,24 +53,28 @@ def decode_levels(scores: np.ndarray, step_mm: float) -> list[LevelSlab]:
         C1-C7 (columns 0-6) or of a thoracic vertebra (7).
     step_mm
         Distance between slices.
+    discs
+        ``[n]``: how disc-like each slice is (positive: dark gap); the borders below C2 prefer such slices.
     """
     present = scores.max(axis=1)
     if len(scores) == 0 or present.max() < 0.2:
         return []
     share = (scores + FLOOR) / (scores + FLOOR).sum(axis=1, keepdims=True)
-    weight = step_mm / 3.0
-    inside = (np.log(present + 0.08)[:, None] + np.log(share)) * weight
-    outside = np.log(1 - np.clip(present, 0, 0.97)) * weight
+    gaps = np.zeros(len(scores)) if discs is None else DISC_WEIGHT * np.asarray(discs, float)
+    inside = (PRESENCE_WEIGHT * np.log(present + 0.08)[:, None] + NAME_WEIGHT * np.log(share)) * step_mm
+    outside = 1.5 * PRESENCE_WEIGHT * np.log(1 - np.clip(present, 0, 0.97)) * step_mm
     best = None
     for size in SIZES:
-        path, total = _viterbi(inside, outside, step_mm, size)
+        path, total = _viterbi(inside, outside, gaps, step_mm, size)
         total -= 0.5 * ((np.log(size) - np.log(1.0)) / 0.12) ** 2
         if best is None or total > best[1]:
             best = (path, total)
     return _slabs(best[0], share, present)
 
 
-def _viterbi(inside: np.ndarray, outside: np.ndarray, step_mm: float, size: float) -> tuple[list[tuple], float]:
+def _viterbi(
+    inside: np.ndarray, outside: np.ndarray, gaps: np.ndarray, step_mm: float, size: float
+) -> tuple[list[tuple], float]:
     """Best segmentation ``[(state, first, last), ...]``; state -1 above C1, 0-6 C1-C7, 7 thorax, 8 below the column."""
     n = len(inside)
     total_in = np.vstack([np.zeros(8), np.cumsum(inside, axis=0)])
@@ -95,7 +101,8 @@ def _viterbi(inside: np.ndarray, outside: np.ndarray, step_mm: float, size: floa
                     z = (np.log(duration) - mean) / LOG_SD
                     cut = start == 0 or end == n
                     prior = -0.5 * (max(z, 0.0) if cut else z) ** 2
-                value = before + emission + prior
+                border = gaps[start] if start > 0 and level >= 2 else 0.0
+                value = before + emission + prior + border
                 if value > score[row, end]:
                     score[row, end] = value
                     back[(level, end)] = (state, start)

@@ -57,7 +57,9 @@ def body_evidence(slices: list[list[SliceBox]], step_mm: float) -> np.ndarray:
     return scores
 
 
-def fuse(slices: list[list[SliceBox]], heights: np.ndarray, step_mm: float) -> list[FusedLevel]:
+def fuse(
+    slices: list[list[SliceBox]], heights: np.ndarray, step_mm: float, discs: np.ndarray | None = None
+) -> list[FusedLevel]:
     """One ``FusedLevel`` per level seen, top to bottom.
 
     Parameters
@@ -68,8 +70,10 @@ def fuse(slices: list[list[SliceBox]], heights: np.ndarray, step_mm: float) -> l
         S (RAS mm) of each slice at the column.
     step_mm
         Distance between the slices.
+    discs
+        How disc-like each slice is (see ``discs``), or nothing.
     """
-    slabs = decode_levels(body_evidence(slices, step_mm), step_mm)
+    slabs = decode_levels(body_evidence(slices, step_mm), step_mm, discs)
     levels = []
     for slab in slabs:
         level = _gather(slab, slices, heights, step_mm, slabs)
@@ -89,8 +93,8 @@ def _gather(slab: LevelSlab, slices, heights, step_mm: float, slabs: list[LevelS
         for box in slices[row]:
             allowed = [box.scores[m] for m in neighbours if abs(m - slab.level) <= 1] or [1.0]
             own = box.scores[slab.level] / (max(allowed) + 1e-6)
-            if (own > 0.9 and box.scores[slab.level] > 0.25) or (inside and own > 0.25):
-                fit = box.scores[slab.level]
+            if inside or (own > 0.9 and box.scores[slab.level] > 0.25):
+                fit = box.scores[slab.level] + (0.5 * box.strength if inside else 0.0)
                 if fit > value:
                     best, value = box, fit
         if best is not None:

@@ -20,6 +20,7 @@ from CSpineFractureLib.pipeline.cam_volume import cam_volume
 from CSpineFractureLib.pipeline.canonical import CanonicalView
 from CSpineFractureLib.pipeline.context import RunContext
 from CSpineFractureLib.pipeline.decode import level_name
+from CSpineFractureLib.pipeline.discs import disc_evidence
 from CSpineFractureLib.pipeline.fuse import FusedLevel, fuse
 from CSpineFractureLib.pipeline.segment import segment_levels
 from CSpineFractureLib.pipeline.suspicion import (
@@ -87,7 +88,8 @@ def _find_levels(images: AxialImages, context: RunContext) -> tuple[list[FusedLe
         kept = follow_column(boxes, step)
         middle = np.array(images.view.hu.shape[:0:-1]) / 2
         heights = np.array([images.view.ras_of(np.array([*middle, k]))[2] for k in order])
-        return fuse(kept, heights, step), kept
+        discs = disc_evidence(images.view, kept, np.array(order), step)
+        return fuse(kept, heights, step, discs), kept
 
 
 def _slice_box(images: AxialImages, k: int, box: np.ndarray, scores: np.ndarray) -> SliceBox:

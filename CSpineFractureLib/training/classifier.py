@@ -70,7 +70,7 @@ class SliceIndex:
         hu = warp(slab, centre, study.pixel_mm, PIXEL_MM, SIZE, **turn)[None]
         mask = warp(study.fracture[k], centre, study.pixel_mm, PIXEL_MM, SIZE, **turn, nearest=True, fill=0)
         if rng is not None:
-            hu = randomise_hu(hu, rng, 0.6)
+            hu = randomise_hu(hu, rng, 0.45)
         return BONE.apply(hu), mask
 
     def draw(self, rng: np.random.Generator, positive: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -114,9 +114,15 @@ def train_fracture_detector(
     device: torch.device,
     on_step: Callable[[int, int, float], None],
     checkpoint: Callable[[nn.Module, int], None] = lambda model, step: None,
+    start: nn.Module | None = None,
 ) -> nn.Module:
-    """YOLOv8 with one class for fracture boxes (document 004); a third of the images are fracture-free."""
+    """YOLOv8 with one class for fracture boxes (document 004); a third of the images are fracture-free.
+
+    ``start``: a trained vertebra detector of the same variant, whose features are a better start than chance.
+    """
     model = build_yolo(plan.variant, classes=1, channels=1)
+    if start is not None:
+        _copy_features(start, model)
 
     def draw(rng: np.random.Generator, _place: int) -> tuple:
         image, mask = index.draw(rng, bool(rng.random() < 0.67))
@@ -126,6 +132,18 @@ def train_fracture_detector(
         return image, boxes, labels - 1
 
     return fit_yolo(model, draw, plan, device, on_step, checkpoint)
+
+
+@torch.no_grad()
+def _copy_features(source: nn.Module, target: nn.Module) -> None:
+    """Copy every tensor of equal shape; a first convolution of three channels is summed to one."""
+    given, wanted = source.state_dict(), target.state_dict()
+    for name, tensor in wanted.items():
+        other = given.get(name)
+        if other is not None and other.shape == tensor.shape:
+            tensor.copy_(other)
+        elif other is not None and other.ndim == 4 and tensor.shape[1] == 1 and other.shape[::2] == tensor.shape[::2]:
+            tensor.copy_(other.sum(dim=1, keepdim=True))
 
 
 @torch.inference_mode()

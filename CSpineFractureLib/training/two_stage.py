@@ -58,6 +58,7 @@ def train_two_stage(
         kind = "fractured" if not index.positive else "fracture-free"
         message = f"The training studies hold no {kind} slice; make more with 'cspine phantom'."
         raise UserError(message)
+    detector: torch.nn.Module | None = None
     files, report = {}, {"studies": len(fit), "validation": [s.name for s in held], "tasks": {}}
     for task in plan.tasks:
         start = time.perf_counter()
@@ -65,12 +66,12 @@ def train_two_stage(
         scaled = lambda p: replace(p, steps=max(1, round(p.steps * plan.effort)), seed=plan.seed)  # noqa: E731
         measures: dict = {}
         if task == "vertebra-detector":
-            model = train_vertebra_detector(fit, scaled(plan.detector), device, step)
+            model = detector = train_vertebra_detector(fit, scaled(plan.detector), device, step)
         elif task == "slice-classifier":
             model = train_slice_classifier(index, scaled(plan.classifier), device, step)
             measures = classifier_measures(model, SliceIndex(held), device)
         else:
-            model = train_fracture_detector(index, scaled(plan.fractures), device, step)
+            model = train_fracture_detector(index, scaled(plan.fractures), device, step, start=detector)
         files[task] = folder / f"{task}.safetensors"
         save_weights(model.cpu(), files[task])
         report["tasks"][task] = {"seconds": round(time.perf_counter() - start, 1), **measures}
