@@ -19,3 +19,17 @@ def varied_plan(seed: int) -> StudyPlan:
         below_mm=float(rng.choice([15, 40, 60])),
         noise_hu=(5.0, 60.0),
     )
+
+
+def focused_plan(seed: int) -> StudyPlan:
+    """A plan for the fracture networks: the column alone (140 mm), fine voxels, one to three fractured levels."""
+    rng = np.random.default_rng([seed, 11])
+    return StudyPlan(
+        spacing_mm=(0.6, 0.6, float(rng.choice([0.8, 1.0, 1.5]))),
+        fracture_rate=0.85,
+        width_mm=136.0,
+        depth_mm=136.0,
+        above_mm=14.0,
+        below_mm=-4.0,
+        noise_hu=(5.0, 45.0),
+    )

@@ -13,7 +13,9 @@ import torch
 from scipy.stats import mannwhitneyu
 
 from CSpineFractureLib.errors import UserError
+from CSpineFractureLib.models.manifest import as_metadata
 from CSpineFractureLib.models.store import save_weights
+from CSpineFractureLib.training.entries import ENTRIES
 from CSpineFractureLib.training.bank import TrainingStudy, split_studies
 from CSpineFractureLib.training.classifier import (
     ClassifierPlan,
@@ -24,7 +26,7 @@ from CSpineFractureLib.training.classifier import (
 )
 from CSpineFractureLib.training.detector import DetectorPlan, train_vertebra_detector
 
-TASKS = ("vertebra-detector", "slice-classifier", "fracture-detector")
+TASKS = tuple(ENTRIES)
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def train_two_stage(
         else:
             model = train_fracture_detector(index, scaled(plan.fractures), device, step, start=detector)
         files[task] = folder / f"{task}.safetensors"
-        save_weights(model.cpu(), files[task])
+        save_weights(model.cpu(), files[task], metadata=as_metadata(replace(ENTRIES[task], metrics=measures)))
         report["tasks"][task] = {"seconds": round(time.perf_counter() - start, 1), **measures}
         (folder / "training.json").write_text(json.dumps({**report, "plan": asdict(plan)}, indent=1), encoding="utf-8")
     return files
