@@ -81,14 +81,22 @@ def _set_reference_geometry(
 
 
 def _cropped_labelmap(labels: np.ndarray, ijk_to_ras: np.ndarray) -> slicer.vtkOrientedImageData:
-    """The labels cropped to what they fill and one voxel around, with their own matrix."""
+    """The labels cropped to what they fill and one voxel around, with their own right-handed matrix.
+
+    On a mirrored grid the slices are stored in the opposite order: Slicer would turn the surfaces inside out.
+    """
     spans = []
     for axis in range(3):
         filled = np.flatnonzero(labels.any(axis=tuple(other for other in range(3) if other != axis)))
         spans.append(slice(max(0, int(filled[0]) - 1), min(labels.shape[axis], int(filled[-1]) + 2)))
     matrix = np.array(ijk_to_ras, float)
     matrix[:3, 3] += matrix[:3, :3] @ [spans[2].start, spans[1].start, spans[0].start]
+    cropped = labels[tuple(spans)].astype(np.uint8, copy=False)
+    if np.linalg.det(matrix[:3, :3]) < 0:
+        matrix[:3, 3] += matrix[:3, 2] * (len(cropped) - 1)
+        matrix[:3, 2] *= -1
+        cropped = cropped[::-1]
     image = slicer.vtkOrientedImageData()
-    fill_image(image, labels[tuple(spans)].astype(np.uint8, copy=False))
+    fill_image(image, cropped)
     image.SetImageToWorldMatrix(vtk_matrix(matrix))
     return image
