@@ -13,6 +13,7 @@ import slicer
 
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.scene.build import SceneNodes
+from CSpineFractureLib.scene.bundle_check import refuse_outside_references
 from CSpineFractureLib.scene.whole_grid import on_whole_grid
 
 _PACKED = {".nrrd", ".png", ".gz"}
@@ -47,7 +48,8 @@ def save_scene(scene: slicer.vtkMRMLScene, path: str | Path) -> Path:
 def load_scene(scene: slicer.vtkMRMLScene, path: str | Path) -> None:
     """Add the content of a bundle (``.mrb``) to a scene.
 
-    Raises ``UserError`` when the file is missing, is no bundle, or Slicer cannot read it.
+    Raises ``UserError`` when the file is missing, is no bundle, refers to data outside itself, or Slicer cannot read
+    it.
     """
     path = Path(path)
     with tempfile.TemporaryDirectory(prefix="cspine-scene-") as folder:
@@ -64,6 +66,7 @@ def load_scene(scene: slicer.vtkMRMLScene, path: str | Path) -> None:
         if description is None:
             message = f"{path} holds no scene: name a bundle (.mrb) that Slicer or cspine wrote."
             raise UserError(message)
+        refuse_outside_references(description, path)
         place = (scene.GetURL(), scene.GetRootDirectory())
         scene.SetURL(str(description))
         read = scene.Import()

@@ -195,3 +195,14 @@ def test_what_is_no_bundle_is_refused(content: bytes | str | None, reason: str, 
         zipfile.ZipFile(path, "w").close()
     with pytest.raises(UserError, match=reason):
         files.load_scene(a_scene, path)
+
+
+@pytest.mark.parametrize("reference", ['fileName="/etc/hostname"', 'fileName="..%2Fother.nrrd"', 'uri="http://a.b/c"'])
+def test_a_bundle_that_refers_to_data_outside_itself_is_refused(reference: str, a_scene, tmp_path: Path) -> None:
+    path = tmp_path / "scene.mrb"
+    nodes_before = a_scene.GetNumberOfNodes()
+    with zipfile.ZipFile(path, "w") as bundle:
+        bundle.writestr("scene/scene.mrml", f"<MRML><VolumeArchetypeStorage {reference}/></MRML>")
+    with pytest.raises(UserError, match="outside itself"):
+        files.load_scene(a_scene, path)
+    assert a_scene.GetNumberOfNodes() == nodes_before
