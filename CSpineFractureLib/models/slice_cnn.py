@@ -58,6 +58,11 @@ class SliceCNN(nn.Module):
         """The last convolution, whose activations ``[n, 160, 7, 7]`` Grad-CAM weighs."""
         return [m for m in self.features if isinstance(m, nn.Conv2d)][-1]
 
+    @staticmethod
+    def standardised(images: torch.Tensor) -> torch.Tensor:
+        """Images 0..1 with the mean and spread of column crops taken off; what ``features`` expects."""
+        return (images - MEAN) / SPREAD
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits ``[n, 2]`` of images ``[n, 1, 224, 224]``."""
-        return self.head(self.features((images - MEAN) / SPREAD))
+        return self.head(self.features(self.standardised(images)))

@@ -20,7 +20,10 @@ ARCH_HALF_DEPTH_MM = 3.5
 
 @dataclass
 class FusedLevel:
-    """One level: its slab, the boxes it owns (by slice), middle of the body and hull in RAS mm."""
+    """One level: its slab, the boxes it owns (by slice), middle of the body and hull in RAS mm.
+
+    ``size`` compares its height with the mean adult; ``slab_s`` is the slab's lower and upper end in S (mm).
+    """
 
     slab: LevelSlab
     boxes: dict[int, SliceBox]
@@ -28,6 +31,7 @@ class FusedLevel:
     low_ras: np.ndarray
     high_ras: np.ndarray
     size: float
+    slab_s: tuple[float, float]
 
     @property
     def index(self) -> int:
@@ -120,7 +124,8 @@ def _gather(slab: LevelSlab, slices, heights, step_mm: float, slabs: list[LevelS
     s = np.array([b.s for b in boxes])
     low = np.array([*np.percentile(lows, 5, axis=0), s.min() - step_mm / 2])
     high = np.array([*np.percentile(highs, 95, axis=0), s.max() + step_mm / 2])
-    return FusedLevel(slab, owned, centre, low, high, size)
+    slab_s = (heights[slab.last] - step_mm / 2, heights[slab.first] + step_mm / 2)
+    return FusedLevel(slab, owned, centre, low, high, size, slab_s)
 
 
 def _drop_separate(owned: dict[int, SliceBox], slab: LevelSlab, gap: int) -> None:

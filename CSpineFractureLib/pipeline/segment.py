@@ -1,8 +1,11 @@
-"""Vertebra masks from boxes and bone: markers from unambiguous boxes, grown over bone by a watershed.
+"""Vertebra masks from slabs and bone: sure markers grown over bone by a watershed.
 
-Bone is what lies above a threshold inside the levels' boxes. Where only one level's box covers it, its name is sure;
-the rest (facet joints, overlapping arches) goes to the marker that a watershed on the smoothed CT reaches first, so
-the borders follow the dark joint and disc spaces. Works at about 1 mm and is brought back to the CT's own grid.
+Bone is what lies above a threshold inside the column's boxes. Its name follows from its height along the column: the
+slabs of ``decode`` cut the bodies at the discs, and behind the bodies the cuts sink, because arches and spinous
+processes hang lower than their body. Only the middle of each such zone is a sure marker; the borders between markers
+are found by a watershed on the smoothed CT, so they follow the dark disc and joint spaces. The dens, which stands
+inside the ring of C1, is marked as C2 by its place on the column's axis. Works at about 1 mm and is brought back to
+the CT's own grid.
 """
 
 from __future__ import annotations
@@ -11,16 +14,28 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
+from CSpineFractureLib.pipeline.boxes2d import SliceBox
 from CSpineFractureLib.pipeline.canonical import CanonicalView
+from CSpineFractureLib.pipeline.column import ColumnLine
 from CSpineFractureLib.pipeline.fuse import FusedLevel
 
 WORK_MM = 1.0
 MARGIN_MM = 3.0
 SMALLEST_MM3 = 150.0
+SINK = 0.35
+"""How far the cuts between levels sink behind the bodies, mm per mm."""
+SURE_SHARE = 0.55
+ABOVE_MM, BELOW_MM = 4.0, 1.0
+BACKGROUND = 8
+OCCIPUT_BEHIND_MM = 8.0
+"""Further behind the body of C1, its upper half may be occiput: only the lower part is a sure marker."""
 
 
-def segment_levels(view: CanonicalView, levels: list[FusedLevel]) -> np.ndarray:
-    """uint8 ``[k, j, i]`` on the canonical grid: 0 background, 1-7 = C1-C7."""
+def segment_levels(view: CanonicalView, levels: list[FusedLevel], slices: list[list[SliceBox]]) -> np.ndarray:
+    """uint8 ``[k, j, i]`` on the canonical grid: 0 background, 1-7 = C1-C7.
+
+    ``slices`` are all boxes on the column (see ``follow_column``); bone outside them is left alone.
+    """
     labels = np.zeros(view.hu.shape, np.uint8)
     if not levels:
         return labels
@@ -28,12 +43,12 @@ def segment_levels(view: CanonicalView, levels: list[FusedLevel]) -> np.ndarray:
     hu = _work_volume(view, place, step)
     threshold = bone_threshold(hu, levels, view, place, step)
     bone = ndimage.gaussian_filter(hu, 0.5) > threshold
-    cover, sure = _box_cover(view, levels, place, step, hu.shape)
-    bone &= cover.any(axis=0)
-    markers = _markers(levels, view, place, step, bone, sure, cover)
+    bone &= _box_cover(view, slices, place, step, hu.shape)
+    markers = _markers(levels, view, place, step, bone)
     relief = sitk.GetImageFromArray(-ndimage.gaussian_filter(np.minimum(hu, 1200), 0.8).astype(np.float32))
     grown = sitk.MorphologicalWatershedFromMarkers(relief, sitk.GetImageFromArray(markers), markWatershedLine=False)
     work = np.where(bone, sitk.GetArrayFromImage(grown), 0).astype(np.uint8)
+    work[work == BACKGROUND] = 0
     work = _tidy(work, levels, float(np.prod([s * t for s, t in zip(step, view.spacing_mm[::-1], strict=True)])))
     _to_canonical(work, view, labels, place, step, threshold)
     return labels
@@ -84,49 +99,65 @@ def _work_index(view: CanonicalView, place, step, ras) -> tuple[int, int, int]:
     return tuple(int((v - p.start) // t) for v, p, t in zip((k, j, i), place, step, strict=True))
 
 
-def _box_cover(view, levels, place, step, shape) -> tuple[np.ndarray, np.ndarray]:
-    """Per level the voxels inside its boxes: widened by 3 mm (bool ``[level, k, j, i]``), and only where sure."""
-    cover = np.zeros((len(levels), *shape), bool)
-    sure = np.zeros((len(levels), *shape), bool)
-    for n, level in enumerate(levels):
-        rows = sorted(level.boxes.values(), key=lambda b: b.k)
-        ks = np.array([b.k for b in rows])
-        edges = np.array([[b.low[0], b.high[0], b.low[1], b.high[1]] for b in rows])
-        if len(edges) > 2:
-            edges = ndimage.median_filter(edges, size=(3, 1), mode="nearest")
-        spread = max(1, round(float(np.median(np.diff(ks))))) if len(ks) > 1 else 1
-        for kk in range(shape[0]):
-            k = place[0].start + (kk + 0.5) * step[0] - 0.5
-            if k < ks[0] - spread or k > ks[-1] + spread:
-                continue
-            r0, r1, a0, a1 = (np.interp(k, ks, edges[:, c]) for c in range(4))
-            s = view.ras_of(np.array([0, 0, k]))[2]
-            for target, margin in ((cover, MARGIN_MM), (sure, 0.5)):
-                ends = [
-                    _work_index(view, place, step, (r, a, s))
-                    for r in (r0 - margin, r1 + margin)
-                    for a in (a0 - margin, a1 + margin)
-                ]
-                js, is_ = [e[1] for e in ends], [e[2] for e in ends]
-                target[n, kk, max(0, min(js)) : max(0, max(js) + 1), max(0, min(is_)) : max(0, max(is_) + 1)] = True
-    return cover, sure
+def _box_cover(view, slices, place, step, shape) -> np.ndarray:
+    """Voxels inside any box of the column, widened by 3 mm; box edges are interpolated between slices."""
+    cover = np.zeros(shape, bool)
+    rows = sorted((boxes for boxes in slices if boxes), key=lambda boxes: boxes[0].k)
+    if not rows:
+        return cover
+    ks = np.array([boxes[0].k for boxes in rows], float)
+    low = np.array([np.min([b.low for b in boxes], axis=0) for boxes in rows])
+    high = np.array([np.max([b.high for b in boxes], axis=0) for boxes in rows])
+    if len(rows) > 4:
+        low, high = (ndimage.median_filter(edge, size=(3, 1), mode="nearest") for edge in (low, high))
+    for kk in range(shape[0]):
+        k = place[0].start + (kk + 0.5) * step[0] - 0.5
+        ends = []
+        for edge, margin in ((low, -MARGIN_MM), (high, MARGIN_MM)):
+            point = [np.interp(k, ks, edge[:, axis]) + margin for axis in (0, 1)]
+            ends.append(_work_index(view, place, step, (*point, view.ras_of(np.array([0, 0, k]))[2])))
+        (j0, j1), (i0, i1) = (sorted(e[axis] for e in ends) for axis in (1, 2))
+        cover[kk, max(0, j0) : max(0, j1 + 1), max(0, i0) : max(0, i1 + 1)] = True
+    return cover
 
 
-def _markers(levels, view, place, step, bone, sure, cover) -> np.ndarray:
-    """Markers: bone covered by one level's boxes alone, and a core around each body's middle; 8 marks background."""
-    alone = cover.sum(axis=0) == 1
+def _markers(levels: list[FusedLevel], view, place, step, bone: np.ndarray) -> np.ndarray:
+    """Sure voxels of each level (1-7) and of the background (8), by their height along the column."""
+    r, a, s = _work_ras(view, place, step, bone.shape)
+    line = ColumnLine.through(levels)
+    r_mid, a_mid, slope, size = line.at(s)
+    behind = np.maximum(0.0, a_mid - 8.2 * size - a)
+    height = (
+        s + (a - a_mid) * slope * (behind == 0) - 8.2 * size * slope * (behind > 0) + np.minimum(SINK * behind, 12.0)
+    )
     markers = np.zeros(bone.shape, np.uint8)
-    size = [t * s for t, s in zip(step, view.spacing_mm[::-1], strict=True)]
-    for n, level in enumerate(levels):
-        markers[alone & sure[n] & bone] = level.index + 1
-    grid = np.ogrid[: bone.shape[0], : bone.shape[1], : bone.shape[2]]
-    for n, level in enumerate(levels):
-        middle = _work_index(view, place, step, level.center_ras)
-        radii = (4.0, 3.0, 6.0) if level.index == 0 else (0.28 * 14 * level.size + 1, 6.0, 7.0)
-        core = sum(((g - m) * t / r) ** 2 for g, m, t, r in zip(grid, middle, size, radii, strict=True)) <= 1
-        markers[core & bone & cover[n]] = level.index + 1
-    markers[~cover.any(axis=0)] = 8
+    for level in levels:
+        lower, upper = level.slab_s
+        middle, half = (lower + upper) / 2, (upper - lower) / 2 * SURE_SHARE
+        sure = (np.abs(height - middle) <= half) & bone
+        if level.index == 0:
+            sure &= (behind < OCCIPUT_BEHIND_MM * size) | (height < middle - half / 2)
+        markers[sure] = level.index + 1
+    top, bottom = levels[0].slab_s[1], levels[-1].slab_s[0]
+    markers[(height > top + ABOVE_MM) | (height < bottom - BELOW_MM)] = BACKGROUND
+    if levels[0].index == 0 and len(levels) > 1 and levels[1].index == 1:
+        dens = (s > levels[1].slab_s[1]) & (s < top + 2) & (np.abs(r - r_mid) < 3.5 * size)
+        markers[dens & (np.abs(a - line.dens_a(s)) < 3.5 * size) & bone] = 2
+    markers[~ndimage.binary_dilation(bone, iterations=2)] = BACKGROUND
     return markers
+
+
+def _work_ras(view: CanonicalView, place, step, shape) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """RAS mm of the work voxels, float32 arrays of ``shape``."""
+    k, j, i = (
+        (p.start + (np.arange(n) + 0.5) * t - 0.5).astype(np.float32)
+        for p, n, t in zip(place, shape, step, strict=True)
+    )
+    m = view.ijk_to_ras.astype(np.float32)
+    return tuple(
+        m[axis, 0] * i[None, None, :] + m[axis, 1] * j[None, :, None] + m[axis, 2] * k[:, None, None] + m[axis, 3]
+        for axis in range(3)
+    )
 
 
 def _tidy(work: np.ndarray, levels: list[FusedLevel], voxel_mm3: float) -> np.ndarray:

@@ -44,7 +44,7 @@ def run(volume: CTVolume, context: RunContext) -> StudyOutput:
     images = detector_images(view)
     levels, slices = ([], []) if images is None else _find_levels(images, context)
     with context.stage("segment", len(levels), "Segmenting C1-C7"):
-        labels = segment_levels(view, levels)
+        labels = segment_levels(view, levels, slices)
     levels = [level for level in levels if _worth(level, labels, view, context)]
     labels[~np.isin(labels, [0, *(level.index + 1 for level in levels)])] = 0
     suspicions = _classify(view, levels, context)

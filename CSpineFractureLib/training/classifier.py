@@ -7,34 +7,39 @@ fracture is still visible at 224 pixels.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils.data import default_collate
 
 from CSpineFractureLib.models.slice_cnn import SliceCNN
 from CSpineFractureLib.models.yolo import build_yolo
 from CSpineFractureLib.training.augment import randomise_hu
-from CSpineFractureLib.training.bank import TrainingStudy, boxes_of, warp
+from CSpineFractureLib.training.bank import THORACIC, TrainingStudy, boxes_of, warp
 from CSpineFractureLib.training.detector import DetectorPlan, fit_yolo
 from CSpineFractureLib.training.drawing import drawn_batches
 from CSpineFractureLib.volume.windows import BONE
 
 SIZE, FIELD_MM = 224, 128.0
 PIXEL_MM = FIELD_MM / SIZE
-SURE_PIXELS, NONE_PIXELS = 8, 0
+SURE_PIXELS = 8
+PATCH, CELL = 96, 32
+CHECKPOINT_STEPS = 200
 
 
 @dataclass(frozen=True)
 class ClassifierPlan:
     """How long and how: optimiser steps, batch, learning rate (AdamW), seed."""
 
-    steps: int = 3000
+    steps: int = 1000
+    patch_steps: int = 2000
     batch: int = 32
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     weight_decay: float = 1e-2
     seed: int = 0
     workers: int = 1
@@ -53,31 +58,88 @@ class SliceIndex:
         self.negative: list[tuple[int, int]] = []
         for n, study in enumerate(studies):
             gap = study.fracture.sum(axis=(1, 2))
-            cervical = ((study.labels > 0) & (study.labels < 8)).sum(axis=(1, 2)) > 40
+            cervical = ((study.labels > 0) & (study.labels < THORACIC)).sum(axis=(1, 2)) > 40
             near = np.convolve(gap > 0, np.ones(5), "same") > 0
             self.positive += [(n, int(k)) for k in np.flatnonzero(gap >= SURE_PIXELS)]
             self.negative += [(n, int(k)) for k in np.flatnonzero(cervical & ~near)]
 
     def crop(self, n: int, k: int, rng: np.random.Generator | None) -> tuple[np.ndarray, np.ndarray]:
         """float32 ``[1, 224, 224]`` 0..1 and the warped fracture mask; ``rng`` None means no augmentation."""
-        study = self.studies[n]
-        centre, turn, half = study.centres[k], {}, 0
+        centre = self.studies[n].centres[k]
         if rng is not None:
-            centre = centre + rng.uniform(-12, 12, 2) / study.pixel_mm
+            centre = centre + rng.uniform(-12, 12, 2) / self.studies[n].pixel_mm
+        return self._cut(n, k, centre, SIZE, rng)
+
+    def draw(self, rng: np.random.Generator, positive: bool) -> tuple[np.ndarray, np.ndarray]:
+        """A random augmented crop of one kind, studies weighted by their slices."""
+        return self.crop(*self._pick(rng, positive), rng)
+
+    def draw_patch(self, rng: np.random.Generator, positive: bool) -> tuple[np.ndarray, np.ndarray]:
+        """A random augmented patch, float32 ``[1, 96, 96]`` and its mask, around a gap or around sound bone."""
+        n, k = self._pick(rng, positive)
+        study = self.studies[n]
+        wanted = study.fracture[k] > 0 if positive else (study.labels[k] > 0) & (study.labels[k] < THORACIC)
+        rows, columns = np.nonzero(wanted)
+        at = int(rng.integers(len(rows)))
+        centre = np.array([columns[at], rows[at]]) + rng.uniform(-0.3, 0.3, 2) * PATCH * PIXEL_MM / study.pixel_mm
+        return self._cut(n, k, centre, PATCH, rng)
+
+    def _pick(self, rng: np.random.Generator, positive: bool) -> tuple[int, int]:
+        pool = self.positive if positive else self.negative
+        return pool[int(rng.integers(len(pool)))]
+
+    def _cut(
+        self, n: int, k: int, centre: np.ndarray, size: int, rng: np.random.Generator | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """A square of ``size`` pixels of 0.571 mm around ``centre`` (column, row) and its fracture mask."""
+        study, turn, half = self.studies[n], {}, 0
+        if rng is not None:
             turn = {"angle_deg": rng.normal(0, 10), "flip": bool(rng.random() < 0.5), "scale": rng.uniform(0.85, 1.18)}
             half = int(rng.choice([0, 0, 1]))
         slab = study.hu[max(0, k - half) : k + half + 1].mean(axis=0, dtype=np.float32)
-        hu = warp(slab, centre, study.pixel_mm, PIXEL_MM, SIZE, **turn)[None]
-        mask = warp(study.fracture[k], centre, study.pixel_mm, PIXEL_MM, SIZE, **turn, nearest=True, fill=0)
+        hu = warp(slab, centre, study.pixel_mm, PIXEL_MM, size, **turn)[None]
+        mask = warp(study.fracture[k], centre, study.pixel_mm, PIXEL_MM, size, **turn, nearest=True, fill=0)
         if rng is not None:
             hu = randomise_hu(hu, rng, 0.45)
         return BONE.apply(hu), mask
 
-    def draw(self, rng: np.random.Generator, positive: bool) -> tuple[np.ndarray, np.ndarray]:
-        """A random augmented crop of one kind, studies weighted by their slices."""
-        pool = self.positive if positive else self.negative
-        n, k = pool[int(rng.integers(len(pool)))]
-        return self.crop(n, k, rng)
+
+class _Teachable(nn.Module):
+    """A slice CNN while it learns: batch normalisation after each convolution, and a head that says where.
+
+    The document's stack has neither. The normalisation is folded into the convolutions when training ends, and the
+    head, one logit for each of the 7x7 cells that Grad-CAM later shows, is dropped; what remains is a plain SliceCNN.
+    """
+
+    def __init__(self, network: SliceCNN) -> None:
+        super().__init__()
+        self.network = network
+        self.norms = nn.ModuleList(nn.BatchNorm2d(m.out_channels) for m in self._convolutions())
+        self.where = nn.Conv2d(network.last_conv.out_channels, 1, 1)
+
+    def _convolutions(self) -> list[nn.Conv2d]:
+        return [m for m in self.network.features if isinstance(m, nn.Conv2d)]
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features before the head, and cell logits ``[n, h / 32, w / 32]``, of images ``[n, 1, h, w]``."""
+        x, norms, cells = self.network.standardised(images), iter(self.norms), images
+        for layer in self.network.features:
+            x = layer(x)
+            if isinstance(layer, nn.Conv2d):
+                x = next(norms)(x)
+            elif isinstance(layer, nn.ReLU):
+                cells = x
+        return x, self.where(cells)[:, 0]
+
+    @torch.no_grad()
+    def folded(self) -> SliceCNN:
+        """The network alone, in evaluation mode, giving the same logits."""
+        self.eval()
+        for convolution, norm in zip(self._convolutions(), self.norms, strict=True):
+            plain = fuse_conv_bn_eval(convolution, norm)
+            convolution.weight.copy_(plain.weight)
+            convolution.bias.copy_(plain.bias)
+        return self.network
 
 
 def train_slice_classifier(
@@ -85,27 +147,61 @@ def train_slice_classifier(
     plan: ClassifierPlan,
     device: torch.device,
     on_step: Callable[[int, int, float], None],
+    checkpoint: Callable[[SliceCNN, int], None] = lambda model, step: None,
 ) -> SliceCNN:
-    """The proposed CNN of document 000 from scratch; half of each batch is positive (under-sampling)."""
+    """The proposed CNN of document 000 from scratch; half of each batch is positive (under-sampling).
+
+    A gap of a few pixels teaches a whole slice little, so the first ``plan.patch_steps`` show patches around gaps and
+    sound bone, as Shen et al. (Scientific Reports 2019) do in mammography; then follow whole slices.
+    """
     torch.manual_seed(plan.seed)
-    model = SliceCNN(dropout=0.3).to(device).train()
-    optimiser = torch.optim.AdamW(model.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, plan.learning_rate, total_steps=plan.steps, pct_start=0.1)
-    criterion = nn.CrossEntropyLoss(label_smoothing=0.02)
+    model = _Teachable(SliceCNN(dropout=0.3)).to(device).train()
+    total = plan.patch_steps + plan.steps
+    whole = nn.CrossEntropyLoss(label_smoothing=0.02)
 
-    def draw(rng: np.random.Generator, place: int) -> tuple[np.ndarray, int]:
-        return index.draw(rng, positive=place % 2 == 1)[0], place % 2
+    def draw_patch(rng: np.random.Generator, place: int) -> tuple[np.ndarray, np.ndarray]:
+        image, mask = index.draw_patch(rng, positive=place % 2 == 1)
+        return image, _cells(mask)
 
-    batches = drawn_batches(draw, default_collate, plan.batch, plan.seed, plan.workers)
-    for step in range(plan.steps):
-        images, wanted = (part.to(device) for part in next(batches))
-        loss = criterion(model(images), wanted)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        schedule.step()
-        on_step(step + 1, plan.steps, float(loss.detach()))
-    return model.eval()
+    def draw_slice(rng: np.random.Generator, place: int) -> tuple[np.ndarray, np.ndarray, int]:
+        image, mask = index.draw(rng, positive=place % 2 == 1)
+        return image, _cells(mask), place % 2
+
+    def learn(draw: Callable, batch: int, steps: int, rate: float, done: int) -> None:
+        optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=plan.weight_decay)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps + 1, pct_start=0.15)
+        batches = drawn_batches(draw, default_collate, batch, plan.seed + done, plan.workers)
+        for step in range(done + 1, done + steps + 1):
+            images, cells, *truth = (part.to(device) for part in next(batches))
+            features, where = model(images)
+            loss = _cell_loss(where, cells)
+            if truth:
+                loss = loss + whole(model.network.head(features), truth[0])
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            on_step(step, total, float(loss.detach()))
+            if truth and step % CHECKPOINT_STEPS == 0:
+                checkpoint(copy.deepcopy(model).folded(), step)
+
+    if plan.patch_steps:
+        learn(draw_patch, 2 * plan.batch, plan.patch_steps, plan.learning_rate, 0)
+    learn(draw_slice, plan.batch, plan.steps, plan.learning_rate / 2, plan.patch_steps)
+    return model.folded()
+
+
+def _cells(mask: np.ndarray) -> np.ndarray:
+    """Which cells of 32x32 pixels hold a gap, float32."""
+    rows, columns = mask.shape[0] // CELL, mask.shape[1] // CELL
+    return (mask > 0).reshape(rows, CELL, columns, CELL).any(axis=(1, 3)).astype(np.float32)
+
+
+def _cell_loss(logits: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
+    """Cross entropy of cells, with the rare cells that hold a gap weighing half."""
+    share = cells.mean().clamp(0.02, 0.5)
+    weight = torch.where(cells > 0, 0.5 / share, 0.5 / (1 - share))
+    return nn.functional.binary_cross_entropy_with_logits(logits, cells, weight)
 
 
 def train_fracture_detector(

@@ -15,7 +15,6 @@ from scipy.stats import mannwhitneyu
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.models.manifest import as_metadata
 from CSpineFractureLib.models.store import save_weights
-from CSpineFractureLib.training.entries import ENTRIES
 from CSpineFractureLib.training.bank import TrainingStudy, split_studies
 from CSpineFractureLib.training.classifier import (
     ClassifierPlan,
@@ -25,6 +24,7 @@ from CSpineFractureLib.training.classifier import (
     train_slice_classifier,
 )
 from CSpineFractureLib.training.detector import DetectorPlan, train_vertebra_detector
+from CSpineFractureLib.training.entries import ENTRIES
 
 TASKS = tuple(ENTRIES)
 

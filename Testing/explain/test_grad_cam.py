@@ -22,7 +22,7 @@ def model() -> SliceCNN:
 
 @pytest.fixture
 def images() -> torch.Tensor:
-    blobs = torch.zeros(3, 1, 224, 224)
+    blobs = torch.full((3, 1, 224, 224), 0.3)
     blobs[0, :, 40:80, 40:80] = 1
     blobs[1, :, 120:190, 30:60] = 0.8
     blobs[2] = torch.rand(1, 224, 224, generator=torch.Generator().manual_seed(1))
@@ -31,7 +31,9 @@ def images() -> torch.Tensor:
 
 def formulas_4_and_5(model: SliceCNN, image: torch.Tensor, target_class: int) -> np.ndarray:
     """Grad-CAM by hand: [7, 7], before it is enlarged."""
-    activations = model.features[:-2](image[None]).detach().requires_grad_(True)  # up to the last convolution
+    activations = (
+        model.features[:-2](model.standardised(image[None])).detach().requires_grad_(True)
+    )  # up to the last convolution
     logit = model.head(model.features[-2:](activations))[0, target_class]
     (gradient,) = torch.autograd.grad(logit, activations)
     alpha = gradient.sum(dim=(2, 3)) / (7 * 7)
@@ -121,12 +123,12 @@ def test_nothing_is_printed(model, images, capfd):
 def test_a_model_trained_on_a_bright_spot_is_explained_by_that_spot():
     torch.manual_seed(0)
     truth = torch.tensor([0, 0, 1, 1])
-    pictures = torch.rand(4, 1, 224, 224) * 0.1
+    pictures = 0.3 + torch.rand(4, 1, 224, 224) * 0.1
     pictures[2, :, 40:72, 150:182] = 1
     pictures[3, :, 150:182, 40:72] = 1
     trained = SliceCNN()
     optimiser = torch.optim.AdamW(trained.parameters(), lr=1e-3)
-    for _ in range(25):
+    for _ in range(40):
         loss = torch.nn.functional.cross_entropy(trained(pictures), truth)
         optimiser.zero_grad()
         loss.backward()

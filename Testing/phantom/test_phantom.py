@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ def test_the_same_seed_gives_the_same_voxels(a_study):
 
 def test_levels_follow_each_other_from_top_to_bottom(a_study):
     heights = [a_study.centres_ras[f"C{n}"][2] for n in range(1, 8)]
-    assert all(upper > lower + 5 for upper, lower in zip(heights, heights[1:]))
+    assert all(upper > lower + 5 for upper, lower in pairwise(heights))
 
 
 def test_every_cervical_body_lies_where_the_truth_says(a_study):
