@@ -73,7 +73,11 @@ class CSpineFractureWidget(ScriptedLoadableModuleWidget):
 
     def onApply(self):
         with slicer.util.tryWithErrorDisplay(_("The analysis failed."), waitCursor=True):
-            self.logic.process(self.ui.inputSelector.currentNode(), onMessage=self.ui.statusLabel.setText)
+            self.logic.process(self.ui.inputSelector.currentNode(), onMessage=self.showMessage)
+
+    def showMessage(self, message):
+        self.ui.statusLabel.setText(message)
+        slicer.app.processEvents()
 
     def onOpen(self):
         with slicer.util.tryWithErrorDisplay(_("The result could not be opened."), waitCursor=True):
@@ -82,7 +86,7 @@ class CSpineFractureWidget(ScriptedLoadableModuleWidget):
 
 class CSpineFractureLogic(ScriptedLoadableModuleLogic):
     def process(self, volumeNode, profile="default", onMessage=print):
-        """Analyse a CT volume node; returns the StudyResult and shows the vertebrae as segments."""
+        """Analyse a CT volume node; returns the StudyResult and shows segments, boxes, Grad-CAM and table."""
         from CSpineFractureLib.panel.analysis import analyse
 
         result = analyse(volumeNode, profile, onMessage)

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from CSpineFractureLib.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def train(
     profile: Annotated[str, typer.Argument(help="What to train: two-stage.")],
     data: Annotated[Path, typer.Option(help="Folder of studies made by 'cspine phantom --varied'.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Run folder for weights and report.")],
+    fracture_data: Annotated[
+        Path | None, typer.Option(help="Studies made with --focused, for the two fracture networks; default: --data.")
+    ] = None,
     task: Annotated[list[str] | None, typer.Option(help="Only this network; may be repeated.")] = None,
     effort: Annotated[float, typer.Option(min=0.0001, help="Scales all step counts; 1 is the shipped recipe.")] = 1.0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
@@ -24,28 +30,43 @@ def train(
     if profile != "two-stage":
         message = f"Training of profile '{profile}' is not available in this version; use two-stage."
         raise UserError(message)
-    if not data.is_dir():
-        message = f"{data} does not exist: name a folder of studies made by 'cspine phantom --varied'."
-        raise UserError(message)
+    for folder, option in ((data, "--varied"), (fracture_data, "--focused")):
+        if folder is not None and not folder.is_dir():
+            message = f"{folder} does not exist: name a folder of studies made by 'cspine phantom {option}'."
+            raise UserError(message)
     from CSpineFractureLib.cli.progress import shown_progress
     from CSpineFractureLib.models.device import choose_device
     from CSpineFractureLib.training.bank import load_studies
     from CSpineFractureLib.training.two_stage import TASKS, TwoStagePlan, train_two_stage
 
-    chosen = choose_device(device)
+    chosen, tasks = choose_device(device), tuple(task or TASKS)
     with shown_progress("auto", sys.stdout) as show:
-        studies = load_studies(
-            data,
-            lambda done, total: show({"stage": "load", "done": done, "total": total, "message": "Reading the studies"}),
-        )
+
+        def reading(done: int, total: int) -> None:
+            show({"stage": "load", "done": done, "total": total, "message": "Reading the studies"})
+
+        studies = load_studies(data, reading)
+        focused = load_studies(fracture_data, reading) if fracture_data else None
         files = train_two_stage(
             studies,
             output,
-            TwoStagePlan(tasks=tuple(task or TASKS), effort=effort, seed=seed),
+            TwoStagePlan(tasks=tasks, effort=effort, seed=seed),
             chosen,
             lambda name, done, total, loss: show(
                 {"stage": name, "done": done, "total": total, "message": f"{name}, loss {loss:.2f}"}
             ),
+            focused,
+            _known_detector() if tasks == ("fracture-detector",) else None,
         )
     for path in files.values():
         typer.echo(str(path))
+
+
+def _known_detector() -> nn.Module | None:
+    """The vertebra detector on this computer, to start the fracture detector from; None where there is none."""
+    from CSpineFractureLib.models.store import WeightsStore
+
+    try:
+        return WeightsStore().load_for_training("vertebra-detector")[0]
+    except UserError:
+        return None

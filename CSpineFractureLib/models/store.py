@@ -110,6 +110,12 @@ class WeightsStore:
         module = prepare_for_inference(fill_from_bytes(self._network(entry), data, entry.path))
         return module.to(device), entry.info
 
+    def load_for_training(self, task: str, profile: str | None = None) -> tuple[nn.Module, ModelInfo]:
+        """As ``load``, on the CPU, but as it was trained: not fused, in training mode, with gradients."""
+        entry = self.find(task, profile)
+        module = fill_from_bytes(self._network(entry), self._checked_bytes(entry), entry.path)
+        return module.float().train(), entry.info
+
     def verify(self, entry: ModelEntry) -> None:
         """Raise UserError when an entry's file is missing, truncated or altered."""
         self._checked_bytes(entry)

@@ -1,63 +1,47 @@
-"""From a CT volume node to findings and segments, inside 3D Slicer. The networks run in a worker process."""
+"""From a CT volume node to findings shown in the scene, inside 3D Slicer. The networks run in a worker process."""
 
 from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import slicer
-import vtk
 
+from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.findings.study_result import StudyResult
 from CSpineFractureLib.pipeline.worker_client import WorkerClient
-from CSpineFractureLib.volume.ct_volume import CTVolume
+from CSpineFractureLib.scene.build import build_scene
+from CSpineFractureLib.scene.volume_node import volume_of_node
 
 
-def volume_of_node(node: Any) -> CTVolume:
-    """The voxels of a scalar volume node as Hounsfield units, in the node's own frame (before its parent transform).
+def analyse(
+    node: slicer.vtkMRMLScalarVolumeNode | None,
+    profile: str,
+    on_message: Callable[[str], None],
+    command: Sequence[str] | None = None,
+) -> StudyResult:
+    """Analyse a CT volume node and show the results beside it: segments, boxes, Grad-CAM and table.
 
-    Raises ``ValueError`` when there is no node or it holds no image.
+    Waits for the result and calls ``on_message`` with each progress message meanwhile. ``command`` starts the worker;
+    by default the program's own Python. Raises ``UserError`` when there is no node or it holds no CT, and what
+    ``WorkerClient.run`` raises; the scene is then as it was.
     """
-    if node is None or node.GetImageData() is None:
-        message = "Choose a CT volume first."
-        raise ValueError(message)
-    matrix = vtk.vtkMatrix4x4()
-    node.GetIJKToRASMatrix(matrix)
-    hu = np.clip(np.rint(slicer.util.arrayFromVolume(node)), -32768, 32767).astype(np.int16)
-    return CTVolume(hu, slicer.util.arrayFromVTKMatrix(matrix))
-
-
-def analyse(node: Any, profile: str, on_message: Callable[[str], None]) -> StudyResult:
-    """Analyse a CT volume node and show the vertebrae as segments. Waits, but keeps the program responsive.
-
-    Raises ``ValueError`` as ``volume_of_node`` does, and what ``WorkerClient.run`` raises.
-    """
+    if node is None:
+        message = "No CT is chosen: load one and choose it under 'CT volume'."
+        raise UserError(message)
     volume = volume_of_node(node)
 
     def on_event(event: dict[str, Any]) -> None:
         on_message(event["message"])
-        slicer.app.processEvents()
 
-    # Inside the program sys.executable is the program itself, which is no Python.
-    python = shutil.which("PythonSlicer") or sys.executable
-    with WorkerClient((python, "-m", "CSpineFractureLib.pipeline.worker", "auto")) as client:
+    with WorkerClient(command or _worker_command()) as client:
         _grid, study = client.run(volume, profile, on_event=on_event)
-    show_segments(study.labels, node)
+    build_scene(node.GetScene(), volume, study, node)
     return study.result
 
 
-def show_segments(labels: np.ndarray, node: Any) -> Any:
-    """A segmentation node with a segment for each level in ``labels`` (uint8 ``[k, j, i]``, 1-7 = C1-C7)."""
-    segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{node.GetName()} vertebrae")
-    segmentation.CreateDefaultDisplayNodes()
-    segmentation.SetReferenceImageGeometryParameterFromVolumeNode(node)
-    segmentation.SetAndObserveTransformNodeID(node.GetTransformNodeID())
-    for level in range(1, 8):
-        mask = labels == level
-        if mask.any():
-            segment = segmentation.GetSegmentation().AddEmptySegment(f"C{level}", f"C{level}")
-            slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), segmentation, segment, node)
-    return segmentation
+def _worker_command() -> tuple[str, ...]:
+    """Inside 3D Slicer ``sys.executable`` is the program itself, which is no Python; PythonSlicer is."""
+    return (shutil.which("PythonSlicer") or sys.executable, "-m", "CSpineFractureLib.pipeline.worker", "auto")

@@ -47,23 +47,32 @@ def train_two_stage(
     plan: TwoStagePlan,
     device: torch.device,
     on_step: Callable[[str, int, int, float], None] = lambda task, done, total, loss: None,
+    fracture_studies: list[TrainingStudy] | None = None,
+    start: torch.nn.Module | None = None,
 ) -> dict[str, Path]:
-    """Fit the networks of ``plan.tasks``; returns the safetensors file of each, with ``training.json`` beside them."""
+    """Fit the networks of ``plan.tasks``; returns the safetensors file of each, with ``training.json`` beside them.
+
+    ``fracture_studies``: studies for the slice classifier and the fracture detector, by default ``studies``.
+    ``start``: a vertebra detector whose features the fracture detector starts from when none is trained here.
+    Raises UserError for an unknown task or studies without fractured or without sound slices.
+    """
     unknown = [task for task in plan.tasks if task not in TASKS]
     if unknown:
         message = f"Task '{unknown[0]}' is not part of two-stage; use {', '.join(TASKS)}."
         raise UserError(message)
     folder.mkdir(parents=True, exist_ok=True)
     fit, held = split_studies(studies)
-    index = SliceIndex(fit)
+    fit_fractures, held_fractures = split_studies(fracture_studies or studies)
+    index = SliceIndex(fit_fractures)
     if not index.positive or not index.negative:
         kind = "fractured" if not index.positive else "fracture-free"
         message = f"The training studies hold no {kind} slice; make more with 'cspine phantom'."
         raise UserError(message)
-    detector: torch.nn.Module | None = None
-    files, report = {}, {"studies": len(fit), "validation": [s.name for s in held], "tasks": {}}
+    detector = start
+    files, report = {}, {"studies": len(fit), "fracture_studies": len(fit_fractures), "tasks": {}}
+    report["validation"] = sorted({s.name for s in [*held, *held_fractures]})
     for task in plan.tasks:
-        start = time.perf_counter()
+        began = time.perf_counter()
         step = lambda done, total, loss, task=task: on_step(task, done, total, loss)  # noqa: E731
         scaled = lambda p: replace(p, steps=max(1, round(p.steps * plan.effort)), seed=plan.seed)  # noqa: E731
         measures: dict = {}
@@ -71,12 +80,12 @@ def train_two_stage(
             model = detector = train_vertebra_detector(fit, scaled(plan.detector), device, step)
         elif task == "slice-classifier":
             model = train_slice_classifier(index, scaled(plan.classifier), device, step)
-            measures = classifier_measures(model, SliceIndex(held), device)
+            measures = classifier_measures(model, SliceIndex(held_fractures), device)
         else:
             model = train_fracture_detector(index, scaled(plan.fractures), device, step, start=detector)
         files[task] = folder / f"{task}.safetensors"
         save_weights(model.cpu(), files[task], metadata=as_metadata(replace(ENTRIES[task], metrics=measures)))
-        report["tasks"][task] = {"seconds": round(time.perf_counter() - start, 1), **measures}
+        report["tasks"][task] = {"seconds": round(time.perf_counter() - began, 1), **measures}
         (folder / "training.json").write_text(json.dumps({**report, "plan": asdict(plan)}, indent=1), encoding="utf-8")
     return files
 

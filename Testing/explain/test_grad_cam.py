@@ -12,7 +12,7 @@ from CSpineFractureLib.models.slice_cnn import SliceCNN
 @pytest.fixture
 def model() -> SliceCNN:
     """Random weights, large enough for maps well above zero."""
-    torch.manual_seed(7)
+    torch.manual_seed(3)
     model = SliceCNN(dropout=0.3).eval()
     for module in model.modules():
         if isinstance(module, (torch.nn.Conv2d, torch.nn.Linear)):
@@ -22,10 +22,11 @@ def model() -> SliceCNN:
 
 @pytest.fixture
 def images() -> torch.Tensor:
-    blobs = torch.full((3, 1, 224, 224), 0.3)
-    blobs[0, :, 40:80, 40:80] = 1
-    blobs[1, :, 120:190, 30:60] = 0.8
-    blobs[2] = torch.rand(1, 224, 224, generator=torch.Generator().manual_seed(1))
+    """Texture everywhere, for flat areas give ties in max pooling, which batches may break in another way."""
+    blobs = 0.2 + 0.2 * torch.rand(3, 1, 224, 224, generator=torch.Generator().manual_seed(1))
+    blobs[0, :, 40:80, 40:80] += 0.6
+    blobs[1, :, 120:190, 30:60] += 0.5
+    blobs[2] *= 2
     return blobs
 
 
@@ -123,13 +124,15 @@ def test_nothing_is_printed(model, images, capfd):
 def test_a_model_trained_on_a_bright_spot_is_explained_by_that_spot():
     torch.manual_seed(0)
     truth = torch.tensor([0, 0, 1, 1])
-    pictures = 0.3 + torch.rand(4, 1, 224, 224) * 0.1
-    pictures[2, :, 40:72, 150:182] = 1
-    pictures[3, :, 150:182, 40:72] = 1
+    pictures = 0.2 + torch.rand(4, 1, 224, 224) * 0.2
+    pictures[2, :, 40:72, 150:182] = 0.9
+    pictures[3, :, 150:182, 40:72] = 0.9
     trained = SliceCNN()
     optimiser = torch.optim.AdamW(trained.parameters(), lr=1e-3)
     for _ in range(40):
         loss = torch.nn.functional.cross_entropy(trained(pictures), truth)
+        if loss < 0.05:  # learnt; a saturated network has no gradients to show
+            break
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

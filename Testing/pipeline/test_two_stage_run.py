@@ -1,0 +1,112 @@
+"""The whole ``two-stage`` profile with the shipped weights, on a phantom with one burst fracture, stored in odd ways."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from CSpineFractureLib.findings.study_result import LEVELS
+from CSpineFractureLib.phantom.study import StudyPlan, make_study, parse_fractures
+from CSpineFractureLib.pipeline.engine import Engine
+from CSpineFractureLib.volume.ct_volume import CTVolume
+from CSpineFractureLib.volume.read_volume import read_volume
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "volume"))
+from dicom_maker import make_dicom_series, tilted_acquisition
+
+PLAN = StudyPlan(
+    spacing_mm=(0.8, 0.8, 1.0), fractures=parse_fractures(["C5:burst"]), width_mm=160, depth_mm=160, noise_hu=(15, 15)
+)
+
+
+@pytest.fixture(scope="module")
+def phantom():
+    return make_study(7, PLAN)
+
+
+@pytest.fixture(scope="module")
+def engine():
+    return Engine(device="cpu")
+
+
+@pytest.fixture(scope="module")
+def usual(engine, phantom):
+    return engine.run_study(CTVolume(phantom.hu, phantom.ijk_to_ras), "two-stage")[1]
+
+
+def centres(output) -> dict[str, np.ndarray]:
+    return {v.level: np.array(v.center_ras) for v in output.result.vertebrae if v.assessed}
+
+
+def test_all_levels_are_found_where_they_are(phantom, usual):
+    found = centres(usual)
+    assert list(found) == list(LEVELS)
+    for level, centre in found.items():
+        d = centre - phantom.centres_ras[level]
+        assert np.hypot(d[1], d[2]) <= 10
+        assert abs(d[0]) <= 6
+
+
+def test_segments_cover_the_bone_and_nothing_far_from_it(phantom, usual):
+    for number in range(1, 8):
+        ours, truth = usual.labels == number, phantom.labels == number
+        assert 2 * (ours & truth).sum() / (ours.sum() + truth.sum()) > 0.6, LEVELS[number - 1]
+    astray = (usual.labels > 0) & (phantom.labels == 0)
+    assert astray.sum() < 0.25 * (usual.labels > 0).sum()
+
+
+def test_the_burst_fracture_is_found_at_its_level_and_place(phantom, usual):
+    (truth,) = phantom.fractures
+    fractures = usual.result.fractures
+    assert truth.level in {f.level for f in fractures}
+    best = max((f for f in fractures if f.level == truth.level), key=lambda f: f.probability)
+    low, high = (np.array(edge) for edge in truth.box_ras)
+    middle = np.array(best.box.center_ras)
+    assert (middle > low - 6).all()
+    assert (middle < high + 6).all()
+    assert usual.result.study.fracture_probability >= 0.5
+
+
+def test_grad_cam_is_brightest_near_the_gap(phantom, usual):
+    cam = usual.cam.astype(float)
+    top = np.argwhere(cam >= 0.9 * cam.max())[:, ::-1]
+    places = top @ usual.cam_ijk_to_ras[:3, :3].T + usual.cam_ijk_to_ras[:3, 3]
+    gap = np.argwhere(phantom.fracture_mask)[:, ::-1] @ phantom.ijk_to_ras[:3, :3].T + phantom.ijk_to_ras[:3, 3]
+    assert np.linalg.norm(np.median(places, axis=0) - np.median(gap, axis=0)) < 25
+
+
+def test_the_order_of_storage_does_not_change_the_findings(engine, phantom, usual):
+    flips, order = (1, 2), (2, 0, 1)
+    stored = np.ascontiguousarray(np.transpose(np.flip(phantom.hu, flips), order))
+    matrix = phantom.ijk_to_ras.copy()
+    for axis in (0, 1):  # i and j run the other way
+        matrix[:3, 3] += matrix[:3, axis] * (phantom.hu.shape[2 - axis] - 1)
+        matrix[:3, axis] *= -1
+    matrix[:3, :3] = matrix[:3, [2 - order[2], 2 - order[1], 2 - order[0]]]
+    output = engine.run_study(CTVolume(stored, matrix), "two-stage")[1]
+    for one, other in zip(output.result.vertebrae, usual.result.vertebrae, strict=True):
+        assert one.level == other.level
+        np.testing.assert_allclose(one.center_ras, other.center_ras, atol=1e-6)
+        np.testing.assert_allclose(one.box.size_mm, other.box.size_mm, atol=1e-6)
+        assert one.fracture_probability == pytest.approx(other.fracture_probability, abs=1e-9)
+    assert [f.level for f in output.result.fractures] == [f.level for f in usual.result.fractures]
+    assert np.array_equal(np.flip(np.transpose(output.labels, np.argsort(order)), flips), usual.labels)
+
+
+@pytest.mark.parametrize("copy", ["tilted", "gapped"])
+def test_a_tilted_and_a_gapped_series_give_the_same_levels(engine, phantom, usual, copy, tmp_path):
+    hu, matrix, missing = phantom.hu, phantom.ijk_to_ras, ()
+    if copy == "tilted":
+        hu, matrix = tilted_acquisition(hu, matrix, 12.0)
+    else:
+        missing = (60, 61, 85)
+    make_dicom_series(tmp_path, hu, matrix, missing=missing)
+    volume = read_volume(tmp_path)
+    assert volume.notices
+    found, wanted = centres(engine.run_study(volume, "two-stage")[1]), centres(usual)
+    assert list(found) == list(wanted)
+    for level, centre in found.items():
+        assert np.linalg.norm(centre - wanted[level]) <= 3, level
