@@ -1,8 +1,9 @@
 """From slice probabilities and fracture boxes to level and study probabilities and to findings.
 
-Level rule (``slice-top3``): a level's fracture probability is the mean of the three highest slice probabilities among
-the slices of its body slab and of the boxes that are its own; the study's probability is one minus the product of
-``1 - p`` over the levels, so one sure level is enough. Levels that cannot be judged take no part.
+Level rule (``slice-top3``): slice probabilities are smoothed along the column, for a gap shows in several slices and a
+classifier's slip in one; a level's fracture probability is the mean of the three highest among the slices of the boxes
+that are its own; the study's probability is one minus the product of ``1 - p`` over the levels, so one sure level is
+enough. Levels that cannot be judged take no part.
 """
 
 from __future__ import annotations
@@ -10,13 +11,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 from CSpineFractureLib.findings.study_result import Box, FractureFinding, VertebraFinding
 from CSpineFractureLib.pipeline.boxes2d import SliceBox
 from CSpineFractureLib.pipeline.canonical import CanonicalView
 from CSpineFractureLib.pipeline.fuse import FusedLevel
 
-LEVEL_RULE = "slice-top3: mean of a level's three highest slice probabilities; study: 1 - prod(1 - p)"
+SMOOTH_MM = 1.5
+LEVEL_RULE = (
+    "slice-top3: mean of a level's three highest slice probabilities, smoothed along the column with a Gaussian of"
+    " 1.5 mm; study: 1 - prod(1 - p)"
+)
 
 
 @dataclass
@@ -28,6 +34,11 @@ class SliceSuspicion:
     centre_ij: tuple[float, float]
     cam: np.ndarray | None = None
     boxes: list[tuple[SliceBox, float]] = field(default_factory=list)
+
+
+def smoothed(probabilities: list[float], step_mm: float) -> list[float]:
+    """Slice probabilities in order along the column, smoothed with a Gaussian of standard deviation 1.5 mm."""
+    return gaussian_filter1d(np.asarray(probabilities, float), SMOOTH_MM / step_mm, mode="nearest").tolist()
 
 
 def level_probability(level: FusedLevel, suspicions: list[SliceSuspicion]) -> float | None:

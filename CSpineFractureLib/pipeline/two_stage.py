@@ -28,6 +28,7 @@ from CSpineFractureLib.pipeline.suspicion import (
     SliceSuspicion,
     fracture_findings,
     level_probability,
+    smoothed,
     study_probability,
 )
 from CSpineFractureLib.volume.ct_volume import CTVolume
@@ -53,7 +54,7 @@ def run(volume: CTVolume, context: RunContext) -> StudyOutput:
     gate = fracture_assessable(view.spacing_mm)
     result.slices = _slice_findings(view, volume, suspicions, levels, slices, images)
     result.vertebrae = [_vertebra(level, labels, view, volume, suspicions, gate) for level in levels]
-    threshold = context.threshold("fracture", 0.5)
+    threshold = context.threshold("fracture", 0.6)
     if gate is True:
         result.fractures = fracture_findings(suspicions, result.vertebrae, labels, view, threshold)
     elif levels:
@@ -139,6 +140,7 @@ def _classify(view: CanonicalView, levels: list[FusedLevel], context: RunContext
 
     with context.stage("classify", len(span), "Looking for fractures"):
         probabilities = context.run_batches("classify", classify_batch, span, 32, "Looking for fractures")
+    probabilities = smoothed(probabilities, view.spacing_mm[2])
     found = [SliceSuspicion(k, float(p), tuple(line[k])) for k, p in zip(span, probabilities, strict=True)]
     show = context.threshold("gradcam", 0.3)
     suspicious = [s for s in found if s.probability >= show]

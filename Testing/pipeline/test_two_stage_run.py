@@ -1,4 +1,4 @@
-"""The whole ``two-stage`` profile with the shipped weights, on a phantom with one burst fracture, stored in odd ways."""
+"""The whole ``two-stage`` profile with the shipped weights, on a phantom with a burst fracture, stored in odd ways."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from CSpineFractureLib.volume.read import read_volume
 
 from CSpineFractureLib.findings.study_result import LEVELS
 from CSpineFractureLib.phantom.study import StudyPlan, make_study, parse_fractures
 from CSpineFractureLib.pipeline.engine import Engine
 from CSpineFractureLib.volume.ct_volume import CTVolume
-from CSpineFractureLib.volume.read_volume import read_volume
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "volume"))
 from dicom_maker import make_dicom_series, tilted_acquisition

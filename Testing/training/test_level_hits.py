@@ -40,7 +40,9 @@ def test_levels_in_place_are_hits_with_signed_errors(a_volume):
     report = compare(LevelMarks("a", MIDDLES), result, a_volume)
     assert report.hit == ["C2", "C3", "C4", "C5"]
     assert report.error_s_mm == pytest.approx([2, 0, -1, 0])
-    assert not report.confused and not report.missed and not report.invented
+    assert not report.confused
+    assert not report.missed
+    assert not report.invented
 
 
 def test_names_that_are_one_off_are_confused_not_missed(a_volume):
