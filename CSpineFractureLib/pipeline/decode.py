@@ -21,11 +21,16 @@ from CSpineFractureLib.findings.study_result import LEVELS
 
 SLAB_MM = (13.5, 26.0, 18.6, 18.0, 17.6, 17.8, 18.8)
 SIZES = (0.82, 0.9, 0.98, 1.06, 1.14, 1.22)
-LOG_SD = 0.16
+LOG_SD = 0.12
 THORAX = 7
 FLOOR = 0.03
-NAME_WEIGHT, PRESENCE_WEIGHT, DISC_WEIGHT = 0.08, 0.33, 1.2
-"""Per mm of height for names and presence (neighbouring slices say much the same), per border for discs."""
+NAME_WEIGHTS = np.array([0.12, 0.12, 0.04, 0.04, 0.04, 0.04, 0.04, 0.03])
+PRESENCE_WEIGHT, DISC_WEIGHT = 0.33, 1.5
+"""Per mm of height for names and presence (neighbouring slices say much the same), per border for discs.
+
+The ring of C1 and the dens are like no other level. The names below them follow the shoulders as much as the bone, and
+count less than where the discs lie and how tall the levels are.
+"""
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,8 @@ def decode_levels(scores: np.ndarray, step_mm: float, discs: np.ndarray | None =
         return []
     share = (scores + FLOOR) / (scores + FLOOR).sum(axis=1, keepdims=True)
     gaps = np.zeros(len(scores)) if discs is None else DISC_WEIGHT * np.asarray(discs, float)
-    inside = (PRESENCE_WEIGHT * np.log(present + 0.08)[:, None] + NAME_WEIGHT * np.log(share)) * step_mm
+    names = NAME_WEIGHTS * np.log(8 * share) * step_mm
+    inside = PRESENCE_WEIGHT * np.log(present + 0.08)[:, None] * step_mm + names
     outside = 1.5 * PRESENCE_WEIGHT * np.log(1 - np.clip(present, 0, 0.97)) * step_mm
     best = None
     for size in SIZES:
@@ -69,7 +75,7 @@ def decode_levels(scores: np.ndarray, step_mm: float, discs: np.ndarray | None =
         total -= 0.5 * ((np.log(size) - np.log(1.0)) / 0.12) ** 2
         if best is None or total > best[1]:
             best = (path, total)
-    return _slabs(best[0], share, present)
+    return _slabs(best[0], share, present, names)
 
 
 def _viterbi(
@@ -121,12 +127,10 @@ def _viterbi(
     return path[::-1], float(value)
 
 
-def _slabs(path: list[tuple], share: np.ndarray, present: np.ndarray) -> list[LevelSlab]:
+def _slabs(path: list[tuple], share: np.ndarray, present: np.ndarray, names: np.ndarray) -> list[LevelSlab]:
     n = len(share)
     cervical = [(level, a, b) for level, a, b in path if level < 7]
-    rivals = {0: _naming_score(path, share, present, 0)}
-    for shift in (-1, 1):
-        rivals[shift] = _naming_score(path, share, present, shift)
+    rivals = {shift: _naming_score(path, names, shift) for shift in (-1, 0, 1)}
     top = max(rivals.values())
     naming = np.exp(rivals[0] - top) / sum(np.exp(v - top) for v in rivals.values())
     slabs = []
@@ -138,13 +142,13 @@ def _slabs(path: list[tuple], share: np.ndarray, present: np.ndarray) -> list[Le
     return slabs
 
 
-def _naming_score(path: list[tuple], share: np.ndarray, present: np.ndarray, shift: int) -> float:
+def _naming_score(path: list[tuple], names: np.ndarray, shift: int) -> float:
     """Log evidence for the names when every slab is renamed by ``shift`` levels (thorax stays thorax)."""
     total = 0.0
     for level, first, last in path:
         renamed = int(np.clip(level + shift, 0, 7)) if level < 7 else 7
-        total += float(np.mean(np.log(share[first : last + 1, renamed]) * present[first : last + 1]))
-    return 3.0 * total
+        total += float(names[first : last + 1, renamed].sum())
+    return total
 
 
 def level_name(index: int) -> str:

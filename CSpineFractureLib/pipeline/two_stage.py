@@ -10,11 +10,13 @@ segments (see ``segment``), suspicious slices into findings (see ``suspicion``).
 from __future__ import annotations
 
 import numpy as np
+from scipy import ndimage
 
 from CSpineFractureLib.findings.study_output import StudyOutput
 from CSpineFractureLib.findings.study_result import Box, SliceFinding, VertebraFinding
 from CSpineFractureLib.pipeline.assess import body_cut, fracture_assessable
 from CSpineFractureLib.pipeline.axial import AxialImages, column_crop, detector_images, detector_input
+from CSpineFractureLib.pipeline.body_centre import body_centre
 from CSpineFractureLib.pipeline.boxes2d import SliceBox, follow_column
 from CSpineFractureLib.pipeline.cam_volume import cam_volume
 from CSpineFractureLib.pipeline.canonical import CanonicalView
@@ -201,7 +203,8 @@ def _slice_findings(view, volume, suspicions, levels, slices, images) -> list[Sl
 def _vertebra(level, labels, view, volume, suspicions, gate) -> VertebraFinding:
     name = level_name(level.index)
     mask = labels == level.index + 1
-    (place,) = [p for p in [_bounds(mask)] if p is not None]
+    (place,) = ndimage.find_objects(mask.astype(np.uint8))
+    centre = body_centre(mask, place, view, level.center_ras, first=level.index == 0)
     low, high = _ras_hull(view, place)
     stored_axis = view.stored_slice_axis()
     ends = sorted(view.stored_slice(int(n)) for n in (place[stored_axis].start, place[stored_axis].stop - 1))
@@ -215,19 +218,13 @@ def _vertebra(level, labels, view, volume, suspicions, gate) -> VertebraFinding:
         visible=visible,
         assessed=True,
         confidence=level.slab.confidence,
-        center_ras=level.center_ras.tolist(),
+        center_ras=centre.tolist(),
         box=Box(((low + high) / 2).tolist(), (high - low).tolist()),
         slice_range=[int(e) for e in ends],
         fracture_probability=probability,
         fracture_assessable=assessable,
         volume_mm3=float(mask.sum()) * float(np.prod(view.spacing_mm)),
     )
-
-
-def _bounds(mask: np.ndarray):
-    from scipy.ndimage import find_objects
-
-    return find_objects(mask.astype(np.uint8))[0]
 
 
 def _ras_hull(view: CanonicalView, place) -> tuple[np.ndarray, np.ndarray]:

@@ -7,18 +7,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from CSpineFractureLib.volume.read import read_volume
 
 from CSpineFractureLib.findings.study_result import LEVELS
 from CSpineFractureLib.phantom.study import StudyPlan, make_study, parse_fractures
 from CSpineFractureLib.pipeline.engine import Engine
 from CSpineFractureLib.volume.ct_volume import CTVolume
+from CSpineFractureLib.volume.read import read_volume
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "volume"))
 from dicom_maker import make_dicom_series, tilted_acquisition
 
 PLAN = StudyPlan(
-    spacing_mm=(0.8, 0.8, 1.0), fractures=parse_fractures(["C5:burst"]), width_mm=160, depth_mm=160, noise_hu=(15, 15)
+    spacing_mm=(0.8, 0.8, 1.0),
+    fractures=parse_fractures(["C5:burst"]),
+    width_mm=160,
+    depth_mm=160,
+    below_mm=60,
+    noise_hu=(15, 15),
 )
 
 
