@@ -25,6 +25,7 @@ def headless_app() -> SlicerApp:
     global _app
     if _app is None:
         _choose_offscreen_window()
+        _leave_triton_out()
         from trame_slicer.core import SlicerApp
 
         _app = SlicerApp()
@@ -41,6 +42,14 @@ def headless_slicer() -> Iterator[SlicerApp]:
         yield app
     finally:
         app.scene.Clear(False)
+
+
+def _leave_triton_out() -> None:
+    """Let torch go without triton from here on: imported after the Slicer libraries it crashes the process.
+
+    Only compiled networks need triton, and there are none here. Where torch has imported it already all is well.
+    """
+    sys.modules.setdefault("triton", None)
 
 
 def _choose_offscreen_window() -> None:

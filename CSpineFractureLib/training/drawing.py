@@ -1,38 +1,41 @@
-"""Endless random batches, drawn by worker processes while the network learns."""
+"""Endless random batches, drawn by threads while the network learns."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from typing import Any
 
-import cv2
 import numpy as np
-import torch
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-
-class _Draws(IterableDataset):
-    """An endless stream of collated batches; each worker has a random stream of its own."""
-
-    def __init__(self, draw: Callable, collate: Callable, batch: int, seed: int) -> None:
-        self._draw, self._collate, self._batch, self._seed = draw, collate, batch, seed
-
-    def __iter__(self) -> Iterator[Any]:
-        worker = get_worker_info()
-        if worker is not None:
-            cv2.setNumThreads(1)
-            torch.set_num_threads(1)
-        rng = np.random.default_rng([self._seed, 0 if worker is None else worker.id])
-        while True:
-            yield self._collate([self._draw(rng, n) for n in range(self._batch)])
+AHEAD = 3
 
 
 def drawn_batches(
     draw: Callable[[np.random.Generator, int], Any], collate: Callable[[list], Any], batch: int, seed: int, workers: int
 ) -> Iterator[Any]:
-    """Endless batches of ``draw(rng, place in the batch)``, collated; the same seed and workers give the same batches.
+    """Endless batches of ``draw(rng, place in the batch)``, collated.
 
-    ``workers`` 0 draws in this process.
+    Every batch has a random stream of its own, so the same seed gives the same batches with any number of workers; 0
+    draws in this thread. Threads, not processes: numpy and OpenCV compute without Python's lock, and a process forked
+    from one that has computed already may hang.
     """
-    context = {"multiprocessing_context": "fork", "prefetch_factor": 3} if workers else {}
-    return iter(DataLoader(_Draws(draw, collate, batch, seed), batch_size=None, num_workers=workers, **context))
+
+    def make(number: int) -> Any:
+        rng = np.random.default_rng([seed, number])
+        return collate([draw(rng, place) for place in range(batch)])
+
+    if not workers:
+        yield from map(make, count())
+    with ThreadPoolExecutor(workers, thread_name_prefix="draw") as pool:
+        numbers = count()
+        waiting = deque(pool.submit(make, next(numbers)) for _ in range(AHEAD * workers))
+        try:
+            while True:
+                waiting.append(pool.submit(make, next(numbers)))
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

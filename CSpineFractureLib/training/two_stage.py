@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -74,20 +75,25 @@ def train_two_stage(
     for task in plan.tasks:
         began = time.perf_counter()
         step = lambda done, total, loss, task=task: on_step(task, done, total, loss)  # noqa: E731
-        scaled = lambda p: replace(p, steps=max(1, round(p.steps * plan.effort)), seed=plan.seed)  # noqa: E731
         measures: dict = {}
         if task == "vertebra-detector":
-            model = detector = train_vertebra_detector(fit, scaled(plan.detector), device, step)
+            model = detector = train_vertebra_detector(fit, _scaled(plan, plan.detector), device, step)
         elif task == "slice-classifier":
-            model = train_slice_classifier(index, scaled(plan.classifier), device, step)
+            model = train_slice_classifier(index, _scaled(plan, plan.classifier), device, step)
             measures = classifier_measures(model, SliceIndex(held_fractures), device)
         else:
-            model = train_fracture_detector(index, scaled(plan.fractures), device, step, start=detector)
+            model = train_fracture_detector(index, _scaled(plan, plan.fractures), device, step, start=detector)
         files[task] = folder / f"{task}.safetensors"
         save_weights(model.cpu(), files[task], metadata=as_metadata(replace(ENTRIES[task], metrics=measures)))
         report["tasks"][task] = {"seconds": round(time.perf_counter() - began, 1), **measures}
         (folder / "training.json").write_text(json.dumps({**report, "plan": asdict(plan)}, indent=1), encoding="utf-8")
     return files
+
+
+def _scaled(plan: TwoStagePlan, part: Any) -> Any:
+    """The plan of one network with its step counts times the effort, and the common seed."""
+    names = [name for name in ("steps", "patch_steps") if hasattr(part, name)]
+    return replace(part, seed=plan.seed, **{name: max(1, round(getattr(part, name) * plan.effort)) for name in names})
 
 
 def classifier_measures(model: torch.nn.Module, index: SliceIndex, device: torch.device, limit: int = 600) -> dict:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from scene_study import GRIDS, make_study
@@ -167,3 +170,13 @@ def test_building_a_scene_says_nothing_on_the_console(a_scene, capfd) -> None:
     for name, matrix in GRIDS.items():
         build_scene(a_scene, *make_study(matrix, fractured=name != "axial"))
     assert capfd.readouterr() == ("", "")
+
+
+def test_networks_can_be_loaded_after_the_slicer_libraries():
+    """One process may draw first and compute afterwards; triton's import used to crash it."""
+    program = (
+        "from CSpineFractureLib.scene.headless import headless_app; headless_app();"
+        "from CSpineFractureLib.models.yolo import build_yolo; build_yolo('yolov8n', 1, 1); print('alive')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=False)
+    assert done.stdout.strip().endswith("alive"), done.stderr[-2000:]
