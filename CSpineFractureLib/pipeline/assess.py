@@ -17,7 +17,7 @@ def fracture_assessable(spacing_mm: tuple[float, float, float]) -> Literal[True]
     if spacing_mm[2] > THICKEST_MM + 1e-3:
         return f"slices every {spacing_mm[2]:.1f} mm are too coarse to show a fracture (limit {THICKEST_MM:.1f} mm)"
     if max(spacing_mm[:2]) > COARSEST_MM + 1e-3:
-        return f"pixels of {max(spacing_mm[:2]):.1f} mm are too coarse to show a fracture (limit {COARSEST_MM:.1f} mm)"
+        return f"pixels of {max(spacing_mm[:2]):.2f} mm are too coarse to show a fracture (limit {COARSEST_MM:.2f} mm)"
     return True
 
 

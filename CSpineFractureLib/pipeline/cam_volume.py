@@ -10,13 +10,17 @@ from CSpineFractureLib.pipeline.canonical import CanonicalView
 from CSpineFractureLib.pipeline.suspicion import SliceSuspicion
 
 CAM_MM = 1.0
+FADE_MM = (6.0, 14.0)
 
 
-def cam_volume(view: CanonicalView, suspicions: list[SliceSuspicion]) -> tuple[np.ndarray | None, np.ndarray | None]:
+def cam_volume(
+    view: CanonicalView, suspicions: list[SliceSuspicion], labels: np.ndarray
+) -> tuple[np.ndarray | None, np.ndarray | None]:
     """uint8 ``[k, j, i]`` Grad-CAM (already scaled by slice probability) and its 4x4 matrix to RAS mm.
 
-    The grid has the CT's slices and about 1 mm pixels, cropped to the column; slices without a CAM are 0. Both are
-    ``None`` when no slice was explained.
+    The grid has the CT's slices and about 1 mm pixels, cropped to the column; slices without a CAM are 0. It fades out
+    between 6 and 14 mm from the vertebrae of ``labels`` (canonical grid): what the classifier saw in teeth or mastoid
+    cells says nothing about them. Both are ``None`` when no slice was explained.
     """
     shown = [s for s in suspicions if s.cam is not None]
     if not shown:
@@ -44,4 +48,16 @@ def cam_volume(view: CanonicalView, suspicions: list[SliceSuspicion]) -> tuple[n
     matrix[:3, 0] *= pixel[0]
     matrix[:3, 1] *= pixel[1]
     matrix[:3, 3] = view.ras_of(np.array([i[0], j[0], first]))
-    return cam, matrix
+    rows, columns = (
+        np.clip(np.rint(axis).astype(int), 0, n - 1) for axis, n in zip((j, i), labels.shape[1:], strict=True)
+    )
+    bone = labels[first : last + 1][:, rows[:, None], columns[None, :]] > 0
+    return _faded(cam, bone, (spacing[2], pixel[1] * spacing[1], pixel[0] * spacing[0])), matrix
+
+
+def _faded(cam: np.ndarray, bone: np.ndarray, spacing_kji: tuple[float, float, float]) -> np.ndarray:
+    if not bone.any():
+        return np.zeros_like(cam)
+    distance = ndimage.distance_transform_edt(~bone, sampling=spacing_kji)
+    near, far = FADE_MM
+    return np.rint(cam * np.clip((far - distance) / (far - near), 0, 1)).astype(np.uint8)

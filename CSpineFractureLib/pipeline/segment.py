@@ -25,7 +25,7 @@ SMALLEST_MM3 = 150.0
 SINK = 0.35
 """How far the cuts between levels sink behind the bodies, mm per mm."""
 SURE_SHARE = 0.55
-ABOVE_MM, BELOW_MM = 4.0, 1.0
+ABOVE_MM, BELOW_MM = 4.0, 4.0
 BACKGROUND = 8
 OCCIPUT_BEHIND_MM = 8.0
 """Further behind the body of C1, its upper half may be occiput: only the lower part is a sure marker."""

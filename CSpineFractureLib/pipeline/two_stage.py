@@ -51,7 +51,7 @@ def run(volume: CTVolume, context: RunContext) -> StudyOutput:
     levels = [level for level in levels if _worth(level, labels, view, context)]
     labels[~np.isin(labels, [0, *(level.index + 1 for level in levels)])] = 0
     suspicions = _classify(view, levels, context)
-    cam, cam_matrix = cam_volume(view, suspicions)
+    cam, cam_matrix = cam_volume(view, suspicions, labels)
     _explain_absence(levels, view, context)
     gate = fracture_assessable(view.spacing_mm)
     result.slices = _slice_findings(view, volume, suspicions, levels, slices, images)
@@ -144,7 +144,7 @@ def _classify(view: CanonicalView, levels: list[FusedLevel], context: RunContext
         probabilities = context.run_batches("classify", classify_batch, span, 32, "Looking for fractures")
     probabilities = smoothed(probabilities, view.spacing_mm[2])
     found = [SliceSuspicion(k, float(p), tuple(line[k])) for k, p in zip(span, probabilities, strict=True)]
-    show = context.threshold("gradcam", 0.3)
+    show = context.threshold("gradcam", 0.5)
     suspicious = [s for s in found if s.probability >= show]
     _explain(view, suspicious, context)
     return found
@@ -210,8 +210,8 @@ def _vertebra(level, labels, view, volume, suspicions, gate) -> VertebraFinding:
     ends = sorted(view.stored_slice(int(n)) for n in (place[stored_axis].start, place[stored_axis].stop - 1))
     cut = level.slab.cut_above or level.slab.cut_below or body_cut(mask, view, place)
     visible = "partial" if cut else "full"
-    probability = level_probability(level, suspicions) if gate is True else None
     assessable = gate if gate is not True or visible == "full" else "the scan shows only part of this vertebra"
+    probability = level_probability(level, suspicions) if assessable is True else None
     return VertebraFinding(
         id=f"vertebra-{name}",
         level=name,

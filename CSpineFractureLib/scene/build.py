@@ -10,7 +10,7 @@ import slicer
 from CSpineFractureLib.findings.study_output import StudyOutput
 from CSpineFractureLib.scene import roles
 from CSpineFractureLib.scene.boxes_node import add_fracture_box, add_vertebra_box
-from CSpineFractureLib.scene.cam_node import add_cam_node
+from CSpineFractureLib.scene.cam_node import add_cam_node, volume_rendering_of
 from CSpineFractureLib.scene.hierarchy import add_folder, add_subfolder, put_in_folder, share_transform
 from CSpineFractureLib.scene.level_names_node import add_level_names_node
 from CSpineFractureLib.scene.segmentation_node import add_segmentation_node
@@ -37,6 +37,12 @@ class SceneNodes:
         """Every box: vertebrae, then suspected fractures."""
         return [*self.vertebra_boxes, *self.fracture_boxes]
 
+    @property
+    def shown_cam(self) -> slicer.vtkMRMLScalarVolumeNode | None:
+        """The Grad-CAM where the views show it."""
+        rendering = None if self.cam is None else volume_rendering_of(self.cam)
+        return self.cam if rendering is not None and rendering.GetVisibility() else None
+
 
 def build_scene(
     scene: slicer.vtkMRMLScene,
@@ -47,7 +53,8 @@ def build_scene(
     """Add a study's results to a scene and show them in its slice views.
 
     ``volume_node`` is the CT where the scene has it already; otherwise ``volume`` is added. The results go under the
-    CT's item in the subject hierarchy and under its parent transform. Raises ``ValueError`` when the labels do not
+    CT's item in the subject hierarchy and under its parent transform. The Grad-CAM of a study in which no level's
+    fractures could be judged is added but not shown. Raises ``ValueError`` when the labels do not
     have the shape of the result's grid.
     """
     result = output.result
@@ -61,7 +68,7 @@ def build_scene(
         _arrange(scene, nodes)
     finally:
         scene.EndState(slicer.vtkMRMLScene.BatchProcessState)
-    show_layers(scene, nodes.volume, nodes.cam)
+    show_layers(scene, nodes.volume, nodes.shown_cam)
     return nodes
 
 
@@ -81,6 +88,8 @@ def _add_nodes(
     )
     if output.cam is not None and output.cam_ijk_to_ras is not None and output.cam.size:
         nodes.cam = add_cam_node(scene, output.cam, output.cam_ijk_to_ras)
+        judged = any(vertebra.fracture_assessable is True for vertebra in result.vertebrae)
+        volume_rendering_of(nodes.cam).SetVisibility(judged)
     return nodes
 
 

@@ -70,8 +70,8 @@ def _slice_picture(
 ) -> np.ndarray:
     view = views.slice_view(f"CSpine{orientation}", orientation)
     view.set_background_volume_id(nodes.volume.GetID())
-    if nodes.cam is not None:
-        view.set_foreground_volume_id(nodes.cam.GetID())
+    if nodes.shown_cam is not None:
+        view.set_foreground_volume_id(nodes.shown_cam.GetID())
         view.set_foreground_opacity(CAM_OPACITY)
     _place_slice(view, orientation, focus, middle)
     names = name_places(nodes, orientation, focus)
