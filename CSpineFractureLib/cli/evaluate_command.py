@@ -57,5 +57,46 @@ def levels(
         f"invented {total['invented']}, median S error {'-' if error is None else f'{error:.1f} mm'}, "
         f"alarms {total['alarms_per_volume']:.2f} per volume"
     )
-    if output is not None:
-        output.write_text(json.dumps(total, indent=1), encoding="utf-8")
+    _write_report(total, output)
+
+
+@app.command("fractures")
+def fractures(
+    data: Annotated[Path, typer.Option(help="Folder of studies made by 'cspine phantom'.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File for the report (JSON).")] = None,
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="Probability from which a level counts.")] = 0.6,
+    profile: Annotated[str, typer.Option(help="Which system analyses the studies.")] = "default",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+) -> None:
+    """Fractures found on synthetic CT: sensitivity, specificity, areas under the ROC curve, false boxes."""
+    from CSpineFractureLib.cli.progress import shown_progress
+    from CSpineFractureLib.phantom.files import CT_FILE
+    from CSpineFractureLib.pipeline.engine import Engine
+    from CSpineFractureLib.training.fracture_hits import compare_fractures, fracture_summary, studies_below
+
+    folders, engine, reports = studies_below(data), Engine(device=device), []
+    with shown_progress("auto", sys.stdout) as show:
+        for n, folder in enumerate(folders):
+            show({"stage": "fractures", "done": n, "total": len(folders), "message": "Looking for fractures"})
+            _, study = engine.run_study(folder / CT_FILE, profile, thresholds={"fracture": threshold})
+            report = compare_fractures(folder, study.result)
+            reports.append(report)
+            typer.echo(
+                f"{folder.name}: found {', '.join(report.found) or '-'}, overlooked "
+                f"{', '.join(report.overlooked) or '-'}, false boxes {report.false_boxes}"
+            )
+    total = fracture_summary(reports, threshold)
+    shown = {key: "-" if value is None else value for key, value in total.items() if key != "per_study"}
+    figures = (f"{key} {value:.3f}" if isinstance(value, float) else f"{key} {value}" for key, value in shown.items())
+    typer.echo(f"All (synthetic): {', '.join(figures)}")
+    _write_report(total, output)
+
+
+def _write_report(report: dict, output: Path | None) -> None:
+    if output is None:
+        return
+    try:
+        output.write_text(json.dumps(report, indent=1), encoding="utf-8")
+    except OSError as error:
+        message = f"{output}: cannot be written ({error.strerror}); choose another place with --output."
+        raise UserError(message) from error
