@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from CSpineFractureLib.findings.csv_file import write_findings_csv
 from CSpineFractureLib.findings.result_file import write_result
 from CSpineFractureLib.notice import Notice
@@ -75,7 +77,8 @@ def _write_scene_files(volume: CTVolume, output: StudyOutput, folder: Path, rend
 
 
 def _focus(result: StudyResult) -> list[float] | None:
-    """Where the pictures cut: through the fracture suspected most, else (``None``) through the middle of the column."""
+    """Where the pictures cut (RAS mm): the fracture suspected most, else the bodies' middle, else ``None``."""
+    bodies = [vertebra.center_ras for vertebra in result.vertebrae if vertebra.assessed]
     if not result.fractures:
-        return None
+        return np.median(bodies, axis=0).tolist() if bodies else None
     return max(result.fractures, key=lambda fracture: fracture.confidence).box.center_ras
