@@ -73,11 +73,8 @@ class CSpineFractureWidget(ScriptedLoadableModuleWidget):
 
     def onApply(self):
         with slicer.util.tryWithErrorDisplay(_("The analysis failed."), waitCursor=True):
-            self.logic.process(self.ui.inputSelector.currentNode(), onMessage=self.showMessage)
-
-    def showMessage(self, message):
-        self.ui.statusLabel.setText(message)
-        slicer.app.processEvents()
+            show = lambda message: (self.ui.statusLabel.setText(message), slicer.app.processEvents())  # noqa: E731
+            self.logic.process(self.ui.inputSelector.currentNode(), onMessage=show)
 
     def onOpen(self):
         with slicer.util.tryWithErrorDisplay(_("The result could not be opened."), waitCursor=True):
