@@ -1,9 +1,10 @@
 """From slice probabilities and fracture boxes to level and study probabilities and to findings.
 
 Level rule (``slice-top3``): slice probabilities are smoothed along the column, for a gap shows in several slices and a
-classifier's slip in one; a level's fracture probability is the mean of the three highest among the slices of the boxes
-that are its own; the study's probability is one minus the product of ``1 - p`` over the levels, so one sure level is
-enough. Levels that cannot be judged take no part.
+classifier's slip in one. A slice that cuts two levels counts for the one in which fracture boxes lie. A level's
+fracture probability is the mean of the three highest among the slices of the boxes that are its own; the study's
+probability is one minus the product of ``1 - p`` over the levels, so one sure level is enough. Levels that cannot be
+judged take no part.
 """
 
 from __future__ import annotations
@@ -21,19 +22,23 @@ from CSpineFractureLib.pipeline.fuse import FusedLevel
 SMOOTH_MM = 1.5
 LEVEL_RULE = (
     "slice-top3: mean of a level's three highest slice probabilities, smoothed along the column with a Gaussian of"
-    " 1.5 mm; study: 1 - prod(1 - p)"
+    " 1.5 mm and shared between levels by their fracture boxes; study: 1 - prod(1 - p)"
 )
 
 
 @dataclass
 class SliceSuspicion:
-    """Canonical slice ``k``: fracture probability, crop centre ``(i, j)``, and where suspicious the CAM and boxes."""
+    """Canonical slice ``k``: fracture probability, crop centre ``(i, j)``, and where suspicious the CAM and boxes.
+
+    ``shares`` says how much of the suspicion belongs to each of C1-C7, 0..1 (see ``attribute``).
+    """
 
     k: int
     probability: float
     centre_ij: tuple[float, float]
     cam: np.ndarray | None = None
     boxes: list[tuple[SliceBox, float]] = field(default_factory=list)
+    shares: np.ndarray = field(default_factory=lambda: np.ones(7))
 
 
 def smoothed(probabilities: list[float], step_mm: float) -> list[float]:
@@ -41,12 +46,27 @@ def smoothed(probabilities: list[float], step_mm: float) -> list[float]:
     return gaussian_filter1d(np.asarray(probabilities, float), SMOOTH_MM / step_mm, mode="nearest").tolist()
 
 
+def attribute(suspicions: list[SliceSuspicion], labels: np.ndarray, view: CanonicalView) -> None:
+    """Fill in ``shares``: a slice that cuts two levels counts for the one whose bone the fracture boxes mark.
+
+    A level's share is its best box score over the best of all levels; without boxes on bone every level has all of it.
+    """
+    for s in suspicions:
+        scores = np.zeros(7)
+        for box, score in s.boxes:
+            level = _owner(box, labels, view)
+            if level is not None:
+                scores[level - 1] = max(scores[level - 1], score)
+        if scores.any():
+            s.shares = scores / scores.max()
+
+
 def level_probability(level: FusedLevel, suspicions: list[SliceSuspicion]) -> float | None:
     """Mean of the three highest slice probabilities of a level; ``None`` when no slice was classified."""
     ks = [b.k for b in level.boxes.values()]
     if not ks:
         return None
-    own = sorted((s.probability for s in suspicions if min(ks) <= s.k <= max(ks)), reverse=True)
+    own = sorted((s.probability * s.shares[level.index] for s in suspicions if min(ks) <= s.k <= max(ks)), reverse=True)
     return float(np.mean(own[:3])) if own else None
 
 

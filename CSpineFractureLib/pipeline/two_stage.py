@@ -28,6 +28,7 @@ from CSpineFractureLib.pipeline.segment import segment_levels
 from CSpineFractureLib.pipeline.suspicion import (
     LEVEL_RULE,
     SliceSuspicion,
+    attribute,
     fracture_findings,
     level_probability,
     smoothed,
@@ -51,6 +52,7 @@ def run(volume: CTVolume, context: RunContext) -> StudyOutput:
     levels = [level for level in levels if _worth(level, labels, view, context)]
     labels[~np.isin(labels, [0, *(level.index + 1 for level in levels)])] = 0
     suspicions = _classify(view, levels, context)
+    attribute(suspicions, labels, view)
     cam, cam_matrix = cam_volume(view, suspicions, labels)
     _explain_absence(levels, view, context)
     gate = fracture_assessable(view.spacing_mm)

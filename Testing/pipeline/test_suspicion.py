@@ -1,0 +1,76 @@
+"""From slices to levels: smoothing, sharing a slice between two levels, the level and study rules."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from CSpineFractureLib.pipeline.boxes2d import SliceBox
+from CSpineFractureLib.pipeline.canonical import CanonicalView
+from CSpineFractureLib.pipeline.suspicion import (
+    SliceSuspicion,
+    attribute,
+    level_probability,
+    smoothed,
+    study_probability,
+)
+from CSpineFractureLib.volume.ct_volume import CTVolume
+
+
+@pytest.fixture
+def view():
+    return CanonicalView.of(CTVolume(np.zeros((20, 40, 40), np.int16), np.diag([-1.0, -1.0, 1.0, 1.0])))
+
+
+@pytest.fixture
+def labels():
+    """C4 in the front half, C5 in the back half of every slice."""
+    labels = np.zeros((20, 40, 40), np.uint8)
+    labels[:, :20, 10:30] = 4
+    labels[:, 20:, 10:30] = 5
+    return labels
+
+
+def box_at(view, k, i, j):
+    a, b = view.ras_of(np.array([[i - 3, j - 3, k], [i + 3, j + 3, k]], float))
+    low, high = np.minimum(a, b), np.maximum(a, b)
+    return SliceBox(k, float(a[2]), tuple(low[:2]), tuple(high[:2]), np.ones(8))
+
+
+def level(index, ks):
+    return SimpleNamespace(index=index, boxes={k: SimpleNamespace(k=k) for k in ks})
+
+
+def test_a_single_slip_counts_less_than_a_gap_in_several_slices():
+    slip, gap = np.zeros(21), np.zeros(21)
+    slip[10], gap[8:13] = 1, 1
+    assert max(smoothed(slip, 1.0)) < 0.3
+    assert max(smoothed(gap, 1.0)) > 0.85
+    assert max(smoothed(slip, 3.0)) > max(smoothed(slip, 1.0))
+
+
+def test_a_slice_counts_for_the_level_in_which_its_boxes_lie(view, labels):
+    suspicions = [SliceSuspicion(k, 0.9, (20, 20), boxes=[(box_at(view, k, 20, 8), 0.7)]) for k in range(5, 9)]
+    attribute(suspicions, labels, view)
+    assert level_probability(level(3, range(4, 10)), suspicions) == pytest.approx(0.9)
+    assert level_probability(level(4, range(4, 10)), suspicions) == 0
+
+
+def test_without_boxes_on_bone_both_levels_are_suspected(view, labels):
+    suspicions = [SliceSuspicion(k, 0.8, (20, 20), boxes=[(box_at(view, k, 4, 8), 0.7)]) for k in range(5, 9)]
+    attribute(suspicions, labels, view)
+    for index in (3, 4):
+        assert level_probability(level(index, range(4, 10)), suspicions) == pytest.approx(0.8)
+
+
+def test_a_level_without_slices_has_no_probability():
+    assert level_probability(level(0, ()), []) is None
+    assert level_probability(level(0, (3, 4)), [SliceSuspicion(9, 0.9, (0, 0))]) is None
+
+
+def test_one_sure_level_is_enough_for_the_study():
+    of = lambda *values: study_probability([SimpleNamespace(fracture_probability=v) for v in values])  # noqa: E731
+    assert of(0.1, 0.95, None) == pytest.approx(1 - 0.9 * 0.05)
+    assert of(None, None) is None
