@@ -8,6 +8,7 @@ import typer
 
 from CSpineFractureLib import __version__
 from CSpineFractureLib.cli import (
+    bench_command,
     evaluate_command,
     models_command,
     phantom_command,
@@ -25,6 +26,7 @@ app.command("run")(run_command.run)
 app.command("worker")(worker_command.worker)
 app.command("phantom")(phantom_command.phantom)
 app.command("train")(train_command.train)
+app.command("bench")(bench_command.bench)
 app.add_typer(models_command.app, name="models")
 app.add_typer(evaluate_command.app, name="evaluate")
 
