@@ -26,7 +26,7 @@ def study_folder(root: Path, seed: int) -> Path:
     return root / f"phantom_{seed:06d}"
 
 
-def write_study(study: PhantomStudy, folder: Path) -> None:
+def write_study(study: PhantomStudy, folder: Path, plan: StudyPlan | None = None) -> None:
     """Write ``ct.nii.gz``, ``vertebrae.nii.gz`` (1-7 = C1-C7, 8+ thoracic), ``fractures.nii.gz`` and ``truth.json``.
 
     The folder appears complete or not at all.
@@ -39,6 +39,7 @@ def write_study(study: PhantomStudy, folder: Path) -> None:
     truth = {
         "schema": SCHEMA,
         "seed": study.seed,
+        "plan": None if plan is None else asdict(plan),
         "notice": "synthetic CT, research use only",
         "centres_ras": {k: [round(x, 4) for x in v] for k, v in study.centres_ras.items()},
         "fractures": [asdict(f) for f in study.fractures],
@@ -55,14 +56,17 @@ def make_studies(
     jobs: int = 1,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Path]:
-    """Make the studies of ``seeds`` below ``root``; a finished study is not made again. Returns their folders."""
+    """Make the studies of ``seeds`` below ``root``, and return their folders.
+
+    A finished study of the same seed and plan is not made again; one of another plan is replaced.
+    """
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         message = f"{root}: cannot be used as output folder ({error.strerror}); choose a folder you can write to."
         raise UserError(message) from error
     folders = [study_folder(root, seed) for seed in seeds]
-    todo = [(seed, folder) for seed, folder in zip(seeds, folders, strict=True) if not (folder / TRUTH_FILE).exists()]
+    todo = [(seed, folder) for seed, folder in zip(seeds, folders, strict=True) if not _is_made(folder, plan_of(seed))]
     done = len(seeds) - len(todo)
     on_progress(done, len(seeds))
     if jobs <= 1 or len(todo) <= 1:
@@ -81,7 +85,15 @@ def make_studies(
 
 
 def _make(seed: int, plan: StudyPlan, folder: Path) -> None:
-    write_study(make_study(seed, plan), folder)
+    write_study(make_study(seed, plan), folder, plan)
+
+
+def _is_made(folder: Path, plan: StudyPlan) -> bool:
+    try:
+        truth = json.loads((folder / TRUTH_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return truth.get("plan") == json.loads(json.dumps(asdict(plan)))
 
 
 def _image(array: np.ndarray, ijk_to_ras: np.ndarray) -> sitk.Image:

@@ -38,8 +38,8 @@ class TwoStagePlan:
     effort: float = 1.0
     seed: int = 0
     detector: DetectorPlan = field(default_factory=lambda: DetectorPlan(steps=2400))
-    classifier: ClassifierPlan = field(default_factory=lambda: ClassifierPlan(steps=2400))
-    fractures: DetectorPlan = field(default_factory=lambda: DetectorPlan(steps=1200))
+    classifier: ClassifierPlan = field(default_factory=lambda: ClassifierPlan(steps=1800, patch_steps=3500))
+    fractures: DetectorPlan = field(default_factory=lambda: DetectorPlan(steps=600))
 
 
 def train_two_stage(

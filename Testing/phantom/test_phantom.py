@@ -81,3 +81,17 @@ def test_files_hold_the_study_and_a_finished_one_is_not_made_again(tmp_path):
 def test_an_unknown_fracture_is_refused_with_a_sentence(spec):
     with pytest.raises(UserError, match=spec.split(":")[0]):
         parse_fractures([spec])
+
+
+def test_a_finished_study_is_kept_unless_the_plan_is_another(tmp_path):
+    plans = [
+        StudyPlan(spacing_mm=(3.0, 3.0, 3.0), fractures=parse_fractures([spec]), width_mm=90, depth_mm=90)
+        for spec in ("C5:burst", "C2")
+    ]
+    (folder,) = make_studies(tmp_path, [4], lambda seed: plans[0])
+    made = (folder / "ct.nii.gz").stat().st_mtime_ns
+    make_studies(tmp_path, [4], lambda seed: plans[0])
+    assert (folder / "ct.nii.gz").stat().st_mtime_ns == made
+    make_studies(tmp_path, [4], lambda seed: plans[1])
+    assert '"C2"' in (folder / "truth.json").read_text(encoding="utf-8").split('"fractures": [')[-1]
+    assert (folder / "ct.nii.gz").stat().st_mtime_ns != made
