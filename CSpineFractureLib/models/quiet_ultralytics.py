@@ -2,12 +2,11 @@
 
 ultralytics (AGPL-3.0) is used as a package. On import it looks up the network, writes settings into the user's
 configuration folder, prints, and changes settings of numpy, OpenCV and torch for the whole process. Here it sees
-an offline machine and a private folder that goes with the process, and what it changed is put back.
+an offline machine and a private folder that lasts as long as the import, and what it changed is put back.
 """
 
 from __future__ import annotations
 
-import atexit
 import os
 import shutil
 import tempfile
@@ -60,7 +59,6 @@ def ultralytics_parts() -> SimpleNamespace:
 def _process_settings_kept() -> Iterator[None]:
     """Set the switches and the private folder; put back what the import changes elsewhere in the process."""
     folder = tempfile.mkdtemp(prefix="cspine-yolo-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     threads, printing, save = cv2.getNumThreads(), np.get_printoptions(), torch.save
     outside = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "NUMEXPR_MAX_THREADS", "YOLO_CONFIG_DIR")}
     os.environ.update(_SWITCHES, YOLO_CONFIG_DIR=folder)
@@ -76,3 +74,4 @@ def _process_settings_kept() -> Iterator[None]:
         np.set_printoptions(**printing)
         torch.set_printoptions(profile="default")
         torch.save = save
+        shutil.rmtree(folder, ignore_errors=True)
