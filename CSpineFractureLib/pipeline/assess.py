@@ -11,6 +11,9 @@ from CSpineFractureLib.pipeline.canonical import CanonicalView
 THICKEST_MM, COARSEST_MM = 2.0, 0.9
 """Fracture protocols use slices of 1 mm or less and pixels of 0.2-0.5 mm (RSNA-2022); beyond this gaps average out."""
 
+STRONG_LEAN_DEG = 30.0
+"""Axial slices then cut two levels at once; on synthetic CT centres are off by 5 mm and more."""
+
 
 def fracture_assessable(spacing_mm: tuple[float, float, float]) -> Literal[True] | str:
     """``True``, or why no fracture can be judged at this voxel size (mm along i, j, k)."""
@@ -19,6 +22,14 @@ def fracture_assessable(spacing_mm: tuple[float, float, float]) -> Literal[True]
     if max(spacing_mm[:2]) > COARSEST_MM + 1e-3:
         return f"pixels of {max(spacing_mm[:2]):.2f} mm are too coarse to show a fracture (limit {COARSEST_MM:.2f} mm)"
     return True
+
+
+def column_lean(centres_ras: list[list[float]]) -> float:
+    """Angle in degrees between the line through the first and last body (RAS mm) and the body axis S; 0 for one."""
+    if len(centres_ras) < 2:
+        return 0.0
+    r, a, s = np.abs(np.asarray(centres_ras[0]) - np.asarray(centres_ras[-1]))
+    return float(np.degrees(np.arctan2(np.hypot(r, a), s)))
 
 
 def body_cut(mask: np.ndarray, view: CanonicalView, place: tuple[slice, slice, slice]) -> bool:

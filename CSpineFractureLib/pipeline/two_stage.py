@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from CSpineFractureLib.findings.study_output import StudyOutput
 from CSpineFractureLib.findings.study_result import Box, SliceFinding, VertebraFinding
-from CSpineFractureLib.pipeline.assess import body_cut, fracture_assessable
+from CSpineFractureLib.pipeline.assess import STRONG_LEAN_DEG, body_cut, column_lean, fracture_assessable
 from CSpineFractureLib.pipeline.axial import AxialImages, column_crop, detector_images, detector_input
 from CSpineFractureLib.pipeline.body_centre import body_centre
 from CSpineFractureLib.pipeline.boxes2d import SliceBox, follow_column
@@ -59,6 +59,12 @@ def run(volume: CTVolume, context: RunContext) -> StudyOutput:
     result.slices = _slice_findings(view, volume, suspicions, levels, slices, images)
     result.vertebrae = [_vertebra(level, labels, view, volume, suspicions, gate) for level in levels]
     threshold = context.threshold("fracture", 0.6)
+    lean = column_lean([vertebra.center_ras for vertebra in result.vertebrae])
+    if lean > STRONG_LEAN_DEG:
+        context.warn(
+            "leaning-column",
+            f"The column leans {lean:.0f} degrees from the body axis: check the levels and their middles.",
+        )
     if gate is True:
         result.fractures = fracture_findings(suspicions, result.vertebrae, labels, view, threshold)
     elif levels:
