@@ -6,8 +6,6 @@ import torch
 from torch import nn
 
 CHANNELS = (16, 32, 64, 96, 128, 160)
-IMAGE_SIZE = 224
-FRACTURE_CLASS = 1
 MEAN, SPREAD = 0.3, 0.2
 """Of column crops in the bone window; soft tissue lies at 0.27."""
 

@@ -22,7 +22,7 @@ def varied_plan(seed: int) -> StudyPlan:
 
 
 def focused_plan(seed: int) -> StudyPlan:
-    """A plan for the fracture networks: the column alone (140 mm), fine voxels, one to three fractured levels."""
+    """A plan for the fracture networks: the column alone (136 mm), fine voxels, one to three fractured levels."""
     rng = np.random.default_rng([seed, 11])
     return StudyPlan(
         spacing_mm=(0.6, 0.6, float(rng.choice([0.8, 1.0, 1.5]))),

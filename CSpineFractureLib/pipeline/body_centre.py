@@ -25,7 +25,7 @@ MARROW_HU = 80.0
 
 def body_centre(
     mask: np.ndarray, place: tuple[slice, slice, slice], view: CanonicalView, guess: np.ndarray, first: bool
-):
+) -> np.ndarray:
     """RAS mm of the middle of the body (``first``: of the anterior arch of C1); the guess where the mask shows none.
 
     Parameters

@@ -22,7 +22,6 @@ from CSpineFractureLib.findings.study_result import LEVELS
 SLAB_MM = (13.5, 26.0, 18.6, 18.0, 17.6, 17.8, 18.8)
 SIZES = (0.82, 0.9, 0.98, 1.06, 1.14, 1.22)
 LOG_SD = 0.12
-THORAX = 7
 FLOOR = 0.03
 NAME_WEIGHTS = np.array([0.12, 0.12, 0.04, 0.04, 0.04, 0.04, 0.04, 0.03])
 PRESENCE_WEIGHT, DISC_WEIGHT = 0.33, 1.5

@@ -3,8 +3,7 @@
 Level rule (``slice-top3``): slice probabilities are smoothed along the column, for a gap shows in several slices and a
 classifier's slip in one. A slice that cuts two levels counts for the one in which fracture boxes lie. A level's
 fracture probability is the mean of the three highest among the slices of the boxes that are its own; the study's
-probability is one minus the product of ``1 - p`` over the levels, so one sure level is enough. Levels that cannot be
-judged take no part.
+probability is that of its most suspicious level. Levels that cannot be judged take no part.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from CSpineFractureLib.pipeline.fuse import FusedLevel
 SMOOTH_MM = 1.5
 LEVEL_RULE = (
     "slice-top3: mean of a level's three highest slice probabilities, smoothed along the column with a Gaussian of"
-    " 1.5 mm and shared between levels by their fracture boxes; study: 1 - prod(1 - p)"
+    " 1.5 mm and shared between levels by their fracture boxes; study: the highest of its levels"
 )
 
 
@@ -71,9 +70,12 @@ def level_probability(level: FusedLevel, suspicions: list[SliceSuspicion]) -> fl
 
 
 def study_probability(vertebrae: list[VertebraFinding]) -> float | None:
-    """One minus the product of ``1 - p`` over judged levels; ``None`` when no level could be judged."""
+    """The highest of the judged levels; ``None`` when no level could be judged.
+
+    Not ``1 - prod(1 - p)``: seven calm levels of 0.3 would make an alarm of 0.92.
+    """
     known = [v.fracture_probability for v in vertebrae if v.fracture_probability is not None]
-    return float(1 - np.prod([1 - p for p in known])) if known else None
+    return max(known, default=None)
 
 
 def fracture_findings(

@@ -39,6 +39,7 @@ from CSpineFractureLib.volume.ct_volume import CTVolume
 DETECTOR, CLASSIFIER, FRACTURES = "vertebra-detector", "slice-classifier", "fracture-detector"
 LEAST_CONFIDENCE = 0.15
 LEAST_VOLUME_MM3 = 400.0
+FRACTURE = 0.6
 
 
 def run(volume: CTVolume, context: RunContext) -> StudyOutput:
@@ -56,9 +57,9 @@ def run(volume: CTVolume, context: RunContext) -> StudyOutput:
     cam, cam_matrix = cam_volume(view, suspicions, labels)
     _explain_absence(levels, view, context)
     gate = fracture_assessable(view.spacing_mm)
-    result.slices = _slice_findings(view, volume, suspicions, levels, slices, images)
+    result.slices = _slice_findings(view, volume, suspicions if gate is True else [], slices)
     result.vertebrae = [_vertebra(level, labels, view, volume, suspicions, gate) for level in levels]
-    threshold = context.threshold("fracture", 0.6)
+    threshold = context.threshold("fracture", FRACTURE)
     lean = column_lean([vertebra.center_ras for vertebra in result.vertebrae])
     if lean > STRONG_LEAN_DEG:
         context.warn(
@@ -152,7 +153,7 @@ def _classify(view: CanonicalView, levels: list[FusedLevel], context: RunContext
         probabilities = context.run_batches("classify", classify_batch, span, 32, "Looking for fractures")
     probabilities = smoothed(probabilities, view.spacing_mm[2])
     found = [SliceSuspicion(k, float(p), tuple(line[k])) for k, p in zip(span, probabilities, strict=True)]
-    show = context.threshold("gradcam", 0.5)
+    show = min(context.threshold("gradcam", 0.5), context.threshold("fracture", FRACTURE))
     suspicious = [s for s in found if s.probability >= show]
     _explain(view, suspicious, context)
     return found
@@ -189,8 +190,11 @@ def _explain(view: CanonicalView, suspicious: list[SliceSuspicion], context: Run
         context.run_batches("explain", explain_batch, suspicious, 16, "Explaining suspicious slices")
 
 
-def _slice_findings(view, volume, suspicions, levels, slices, images) -> list[SliceFinding]:
-    """Per-slice rows, where the volume stores its slices along the body axis (else none)."""
+def _slice_findings(view, volume, suspicions, slices) -> list[SliceFinding]:
+    """Per-slice rows, where the volume stores its slices along the body axis (else none).
+
+    Slices without a suspicion have no fracture probability.
+    """
     if view.stored_slice_axis() != 0:
         return []
     by_k = {s.k: s.probability for s in suspicions}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,11 +41,12 @@ def load_studies(root: Path, on_progress: Callable[[int, int], None] = lambda do
         raise UserError(message)
     studies = []
     for n, folder in enumerate(folders):
-        json.loads((folder / TRUTH_FILE).read_text(encoding="utf-8"))
-        image = sitk.ReadImage(str(folder / CT_FILE))
-        hu = sitk.GetArrayFromImage(image)
-        labels = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / LABEL_FILE)))
-        fracture = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / FRACTURE_FILE)))
+        try:
+            image, *masks = (sitk.ReadImage(str(folder / name)) for name in (CT_FILE, LABEL_FILE, FRACTURE_FILE))
+        except RuntimeError as error:
+            message = f"{folder}: a file of this study is missing or damaged; delete the folder and make it again."
+            raise UserError(message) from error
+        hu, labels, fracture = (sitk.GetArrayFromImage(one) for one in (image, *masks))
         labels = np.minimum(labels, THORACIC)
         spacing = image.GetSpacing()
         studies.append(TrainingStudy(folder.name, hu, labels, fracture, spacing[0], spacing[2], _centres(labels)))
@@ -79,8 +79,7 @@ def warp(
     if flip:
         matrix[0] *= -1
         matrix[0, 2] += size - 1
-    mode = cv2.INTER_NEAREST if nearest else (cv2.INTER_AREA if zoom < 0.7 else cv2.INTER_LINEAR)
-    mode = cv2.INTER_LINEAR if mode == cv2.INTER_AREA else mode
+    mode = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
     return cv2.warpAffine(image, matrix, (size, size), flags=mode, borderMode=cv2.BORDER_CONSTANT, borderValue=fill)
 
 

@@ -61,7 +61,11 @@ def train_two_stage(
     if unknown:
         message = f"Task '{unknown[0]}' is not part of two-stage; use {', '.join(TASKS)}."
         raise UserError(message)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"{folder}: cannot be used as run folder ({error.strerror}); choose a folder you can write to."
+        raise UserError(message) from error
     fit, held = split_studies(studies)
     fit_fractures, held_fractures = split_studies(fracture_studies or studies)
     index = SliceIndex(fit_fractures)

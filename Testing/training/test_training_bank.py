@@ -99,3 +99,12 @@ def test_no_study_is_on_both_sides_of_the_split():
 def test_a_folder_without_studies_is_refused(tmp_path):
     with pytest.raises(UserError, match="cspine phantom"):
         load_studies(tmp_path)
+
+
+def test_a_damaged_study_is_named_in_one_sentence(tmp_path):
+    folder = tmp_path / "phantom_000001"
+    folder.mkdir()
+    (folder / "truth.json").write_text("{}", encoding="utf-8")
+    (folder / "ct.nii.gz").write_bytes(b"nothing")
+    with pytest.raises(UserError, match="phantom_000001.*missing or damaged"):
+        load_studies(tmp_path)
