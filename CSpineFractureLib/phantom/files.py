@@ -27,7 +27,8 @@ def study_folder(root: Path, seed: int) -> Path:
 
 
 def write_study(study: PhantomStudy, folder: Path, plan: StudyPlan | None = None) -> None:
-    """Write ``ct.nii.gz``, ``vertebrae.nii.gz`` (1-7 = C1-C7, 8+ thoracic), ``fractures.nii.gz`` and ``truth.json``.
+    """Write ``ct.nii.gz``, ``vertebrae.nii.gz`` (1-7 = C1-C7, 8+ thoracic), ``fractures.nii.gz`` (the same
+    labels in the gaps) and ``truth.json``.
 
     The folder appears complete or not at all.
     """
@@ -43,6 +44,7 @@ def write_study(study: PhantomStudy, folder: Path, plan: StudyPlan | None = None
         "notice": "synthetic CT, research use only",
         "centres_ras": {k: [round(x, 4) for x in v] for k, v in study.centres_ras.items()},
         "fractures": [asdict(f) for f in study.fractures],
+        "mimics": study.mimics,
     }
     (partial / TRUTH_FILE).write_text(json.dumps(truth, indent=1), encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)

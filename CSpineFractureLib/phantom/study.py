@@ -19,21 +19,28 @@ LABELS = {level: n + 1 for n, level in enumerate(LEVELS)}
 
 @dataclass
 class FractureTruth:
-    """Where a fracture lies: level, type, gap, box corners (RAS mm)."""
+    """Where a fracture lies.
+
+    ``gap_mm`` is the gap's width; ``box_ras`` the low and high corner (RAS mm) of the gap inside the bone, widened by
+    3 mm; ``slice_boxes`` the same per slice: ``[k, x, y, width, height]`` with pixel edges (pixel ``i`` covers
+    ``[i, i + 1)``), clipped to the image.
+    """
 
     level: str
     type: str
     gap_mm: float
     hairline: bool
     box_ras: list[list[float]]
+    slice_boxes: list[list[int]] = field(default_factory=list)
 
 
 @dataclass
 class PhantomStudy:
     """A synthetic CT with its truth.
 
-    ``hu`` int16, ``labels`` uint8 (1-7 = C1-C7, 8+ = thoracic) and ``fracture_mask`` uint8 are ``[k, j, i]`` on the
-    same grid; ``centres_ras`` holds the truth for each level's ``center_ras``.
+    ``hu`` int16, ``labels`` uint8 (1-7 = C1-C7, 8+ = thoracic) and ``fracture_mask`` uint8 (0, or the label of the
+    fractured level) are ``[k, j, i]`` on the same grid; ``centres_ras`` holds the truth for each level's
+    ``center_ras``; ``mimics`` names what only looks like a fracture.
     """
 
     seed: int
@@ -43,6 +50,7 @@ class PhantomStudy:
     ijk_to_ras: np.ndarray
     centres_ras: dict[str, list[float]]
     fractures: list[FractureTruth] = field(default_factory=list)
+    mimics: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -94,7 +102,7 @@ def make_study(seed: int, plan: StudyPlan | None = None) -> PhantomStudy:
     hu = _acquire(canvas, rng, plan)
     truths = [t for f in fractures if (t := _truth(f, mask, labels, canvas)) is not None]
     centres = {v.level: [float(x) for x in v.centre] for v in spine.vertebrae}
-    return PhantomStudy(seed, hu, labels, (mask > 0).astype(np.uint8), canvas.ijk_to_ras, centres, truths)
+    return PhantomStudy(seed, hu, labels, mask, canvas.ijk_to_ras, centres, truths)
 
 
 def _plan_fractures(rng: np.random.Generator, plan: StudyPlan, spine: Spine) -> list[Fracture]:
@@ -189,6 +197,20 @@ def _truth(
         return None
     ends = np.array([[i.min(), j.min(), k.min(), 1], [i.max(), j.max(), k.max(), 1]]) @ canvas.ijk_to_ras.T
     low, high = ends[:, :3].min(axis=0) - margin_mm, ends[:, :3].max(axis=0) + margin_mm
+    corners = [low.round(3).tolist(), high.round(3).tolist()]
     return FractureTruth(
-        f.level, f.type, round(f.gap_mm, 3), f.hairline, [low.round(3).tolist(), high.round(3).tolist()]
+        f.level, f.type, round(f.gap_mm, 3), f.hairline, corners, _slice_boxes(k, j, i, canvas, margin_mm)
     )
+
+
+def _slice_boxes(k: np.ndarray, j: np.ndarray, i: np.ndarray, canvas: Canvas, margin_mm: float) -> list[list[int]]:
+    """``[k, x, y, width, height]`` per slice that holds voxels, widened by the margin and clipped to the image."""
+    _, rows, columns = canvas.hu.shape
+    wide, tall = (round(margin_mm / s) for s in canvas.spacing[:2])
+    boxes = []
+    for at in np.unique(k):
+        here = k == at
+        x0, x1 = max(0, i[here].min() - wide), min(columns, i[here].max() + 1 + wide)
+        y0, y1 = max(0, j[here].min() - tall), min(rows, j[here].max() + 1 + tall)
+        boxes.append([int(at), int(x0), int(y0), int(x1 - x0), int(y1 - y0)])
+    return boxes

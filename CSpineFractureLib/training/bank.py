@@ -47,7 +47,7 @@ def load_studies(root: Path, on_progress: Callable[[int, int], None] = lambda do
             message = f"{folder}: a file of this study is missing or damaged; delete the folder and make it again."
             raise UserError(message) from error
         hu, labels, fracture = (sitk.GetArrayFromImage(one) for one in (image, *masks))
-        labels = np.minimum(labels, THORACIC)
+        labels, fracture = np.minimum(labels, THORACIC), (fracture > 0).astype(np.uint8)
         spacing = image.GetSpacing()
         studies.append(TrainingStudy(folder.name, hu, labels, fracture, spacing[0], spacing[2], _centres(labels)))
         on_progress(n + 1, len(folders))
