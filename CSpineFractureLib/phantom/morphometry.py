@@ -117,11 +117,12 @@ class Vertebra:
 
 @dataclass
 class Spine:
-    """A posed column: vertebrae from C1 down, and the size factor of the person."""
+    """A posed column: vertebrae from C1 down, the size factor and the age (years) of the person."""
 
     vertebrae: list[Vertebra]
     size: float
     extension_deg: float
+    age: float = 50.0
 
     def __getitem__(self, level: str) -> Vertebra:
         return next(v for v in self.vertebrae if v.level == level)
@@ -135,7 +136,8 @@ def sample_spine(rng: np.random.Generator) -> Spine:
     t1_slope = float(np.clip(rng.normal(20, 8), 3, 42))
     bend, twist, lean = rng.normal(0, 4), rng.normal(0, 7), rng.normal(0, 2.5)
     jitter = lambda table, level, sd=0.06: table[level] * float(np.clip(rng.normal(1, sd), 0.8, 1.2))  # noqa: E731
-    ageing = rng.beta(1.3, 3.0)
+    age = float(rng.uniform(18, 92))
+    ageing = float(np.clip((age - 30) / 62 * rng.uniform(0.3, 1.2), 0, 1))
 
     vertebrae: list[Vertebra] = []
     centre = np.zeros(3)
@@ -173,7 +175,7 @@ def sample_spine(rng: np.random.Generator) -> Spine:
         )
         previous_half = height / 2
     vertebrae.insert(0, _atlas(rng, vertebrae[0], size, tall))
-    return Spine(vertebrae, size, float(rng.normal(3, 8)))
+    return Spine(vertebrae, size, float(rng.normal(3, 8)), age)
 
 
 def _axes(tilt_deg: float, roll_deg: float, yaw_deg: float) -> np.ndarray:
@@ -192,7 +194,10 @@ def _shape(rng: np.random.Generator, size: float, ageing: float) -> dict[str, fl
         "uncus": float(rng.uniform(2.2, 4.5)),
         "waist": float(rng.uniform(0.06, 0.16)),
         "facet_tilt": float(rng.normal(42, 6)),
-        "cortex": float(rng.uniform(0.9, 1.7)),
+        "vein": float(rng.uniform(-1.5, 2.6)),
+        "phase": float(rng.uniform(0, 6.28)),
+        "skew": float(rng.normal(0, 0.05)),
+        "uneven": float(rng.normal(0, 0.025)),
         "osteophyte": float(ageing * rng.uniform(0, 4.0)),
         "ageing": float(ageing),
     }

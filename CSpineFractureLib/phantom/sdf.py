@@ -43,6 +43,38 @@ def capsule(p: Points, start: tuple, end: tuple, r0: float, r1: float | None = N
     return np.sqrt(dx * dx + dy * dy + dz * dz) - (r0 + (r1 - r0) * t)
 
 
+def horn(
+    p: Points,
+    start: tuple,
+    end: tuple,
+    section0: tuple[float, float],
+    section1: tuple[float, float] | None = None,
+    up: tuple[float, float, float] = (0.0, 0.0, 1.0),
+) -> np.ndarray:
+    """Approximate distance to a tapered rod of elliptic section with round ends.
+
+    Sections are half sizes (across, along ``up``) in mm at both ends: a plate standing on edge has a small first and a
+    large second number.
+    """
+    section1 = section0 if section1 is None else section1
+    d = np.asarray(end, float) - np.asarray(start, float)
+    length = float(np.linalg.norm(d))
+    along = d / length
+    side = np.cross(along, up)
+    side /= np.linalg.norm(side)
+    tall = np.cross(side, along)
+    x, y, z = (q - np.float32(c) for q, c in zip(p, start, strict=True))
+    dot = lambda v: x * np.float32(v[0]) + y * np.float32(v[1]) + z * np.float32(v[2])  # noqa: E731
+    t = dot(along)
+    share = np.clip(t / np.float32(length), 0.0, 1.0)
+    over = t - share * np.float32(length)
+    a = np.float32(section0[0]) + share * np.float32(section1[0] - section0[0])
+    b = np.float32(section0[1]) + share * np.float32(section1[1] - section0[1])
+    small = np.minimum(a, b)
+    q = (dot(side) / a) ** 2 + (dot(tall) / b) ** 2 + (over / small) ** 2
+    return (np.sqrt(q) - 1.0) * small
+
+
 def rounded_box(p: Points, centre: tuple, half: tuple, radius: float) -> np.ndarray:
     """Distance to a box with rounded edges; ``half`` are outer half sizes."""
     q = [np.abs(v - np.float32(c)) - np.float32(h - radius) for v, c, h in zip(p, centre, half, strict=True)]

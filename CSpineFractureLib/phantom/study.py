@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import ndimage
 
 from CSpineFractureLib.errors import UserError
-from CSpineFractureLib.phantom.fractures import SUBAXIAL_TYPES, TYPES, Fracture, sample_fracture, sample_level
-from CSpineFractureLib.phantom.morphometry import LEVELS, Spine, Vertebra, sample_spine
-from CSpineFractureLib.phantom.sdf import Canvas, Points
-from CSpineFractureLib.phantom.surroundings import Surroundings, noise_field
-from CSpineFractureLib.phantom.vertebrae import reach, vertebra_distance
-
-LABELS = {level: n + 1 for n, level in enumerate(LEVELS)}
+from CSpineFractureLib.phantom.bone import LABELS, BonePainter, BoneQuality
+from CSpineFractureLib.phantom.fracture_types import sample_fracture, sample_level, types_of
+from CSpineFractureLib.phantom.fractures import Fracture
+from CSpineFractureLib.phantom.mimic_shapes import Mimic
+from CSpineFractureLib.phantom.mimics import make_mimic, sample_mimics
+from CSpineFractureLib.phantom.morphometry import LEVELS, Spine, sample_spine
+from CSpineFractureLib.phantom.sdf import Canvas
+from CSpineFractureLib.phantom.surroundings import Surroundings
 
 
 @dataclass
@@ -55,11 +57,14 @@ class PhantomStudy:
 
 @dataclass(frozen=True)
 class StudyPlan:
-    """What to make: fractures as ``(level, type)`` pairs (``None``: by chance), grid and field of view (mm)."""
+    """What to make: fractures and mimics as ``(level, type)`` pairs (``None``: by chance), grid, field of view (mm)."""
 
     spacing_mm: tuple[float, float, float] = (0.7, 0.7, 1.0)
     fractures: tuple[tuple[str, str | None], ...] | None = None
     fracture_rate: float = 0.5
+    hairline_rate: float = 0.25
+    mimics: tuple[tuple[str, str], ...] | None = None
+    mimic_rate: float = 0.5
     width_mm: float = 200.0
     depth_mm: float = 200.0
     above_mm: float = 45.0
@@ -75,7 +80,7 @@ def parse_fractures(specs: list[str]) -> tuple[tuple[str, str | None], ...]:
         if level not in LEVELS[:7]:
             message = f"--fracture {spec}: level '{level}' is not one of C1-C7; write for example C5:burst."
             raise UserError(message)
-        known = TYPES.get(level, SUBAXIAL_TYPES)
+        known = types_of(level)
         if kind and kind not in known:
             message = f"--fracture {spec}: type '{kind}' is not known for {level}; use one of {', '.join(known)}."
             raise UserError(message)
@@ -83,26 +88,46 @@ def parse_fractures(specs: list[str]) -> tuple[tuple[str, str | None], ...]:
     return tuple(pairs)
 
 
+@dataclass
+class Anatomy:
+    """One person before the scan: ideal HU on the canvas (float32 ``[k, j, i]``), labels, gaps, and who they are."""
+
+    canvas: Canvas
+    labels: np.ndarray
+    gaps: np.ndarray
+    spine: Spine
+    fractures: list[Fracture]
+    mimics: list[Mimic]
+
+
+def stream(seed: int, name: str) -> np.random.Generator:
+    """A random stream of its own for each part of a study, so that a change in one part leaves the others alone."""
+    return np.random.default_rng([seed, zlib.crc32(name.encode())])
+
+
+def anatomy_of(seed: int, plan: StudyPlan) -> Anatomy:
+    """The person of a seed and plan, without any scanner."""
+    spine = sample_spine(stream(seed, "spine"))
+    fractures = _plan_fractures(stream(seed, "fractures"), plan, spine)
+    mimics = _plan_mimics(stream(seed, "mimics"), plan, spine, {f.level for f in fractures})
+    canvas = _canvas(spine, plan, stream(seed, "field"))
+    canvas.hu[:] = _background(spine, canvas, stream(seed, "surroundings"))
+    rng = stream(seed, "bone")
+    painter = BonePainter(canvas, BoneQuality.sample(rng, spine.age), rng)
+    painter.paint(spine, fractures, mimics)
+    return Anatomy(canvas, painter.labels, painter.gaps, spine, fractures, mimics)
+
+
 def make_study(seed: int, plan: StudyPlan | None = None) -> PhantomStudy:
     """Make one study; the same seed and plan give the same voxels."""
     plan = plan or StudyPlan()
-    rng = np.random.default_rng([seed, 2022])
-    spine = sample_spine(rng)
-    fractures = _plan_fractures(rng, plan, spine)
-    canvas = _canvas(spine, plan, rng)
-    hu_background = _background(spine, canvas, rng)
-    canvas.hu[:] = hu_background
-    labels = np.zeros(canvas.hu.shape, np.uint8)
-    mask = np.zeros(canvas.hu.shape, np.uint8)
-    owner = np.full(canvas.hu.shape, 1e3, np.float32)
-    quality = rng.uniform(0.6, 1.15)
-    for vertebra in spine.vertebrae:
-        broken = next((f for f in fractures if f.level == vertebra.level), None)
-        _paint_vertebra(canvas, labels, mask, owner, vertebra, broken, rng, quality)
-    hu = _acquire(canvas, rng, plan)
-    truths = [t for f in fractures if (t := _truth(f, mask, labels, canvas)) is not None]
-    centres = {v.level: [float(x) for x in v.centre] for v in spine.vertebrae}
-    return PhantomStudy(seed, hu, labels, mask, canvas.ijk_to_ras, centres, truths)
+    person = anatomy_of(seed, plan)
+    canvas = person.canvas
+    hu = _acquire(canvas, stream(seed, "scanner"), plan)
+    truths = [t for f in person.fractures if (t := _truth(f, person.gaps, canvas)) is not None]
+    names = [f"{m.level} {m.kind}" for m in person.mimics]
+    centres = {v.level: [float(x) for x in v.centre] for v in person.spine.vertebrae}
+    return PhantomStudy(seed, hu, person.labels, person.gaps, canvas.ijk_to_ras, centres, truths, names)
 
 
 def _plan_fractures(rng: np.random.Generator, plan: StudyPlan, spine: Spine) -> list[Fracture]:
@@ -112,9 +137,15 @@ def _plan_fractures(rng: np.random.Generator, plan: StudyPlan, spine: Spine) -> 
         pairs = tuple((level, None) for level in dict.fromkeys(sample_level(rng) for _ in range(count)))
     chosen = []
     for level, kind in pairs:
-        kind = kind or str(rng.choice(TYPES.get(level, SUBAXIAL_TYPES)))
-        chosen.append(sample_fracture(rng, level, kind, spine[level]))
+        kind = kind or str(rng.choice(types_of(level)))
+        chosen.append(sample_fracture(rng, level, kind, spine[level], plan.hairline_rate))
     return chosen
+
+
+def _plan_mimics(rng: np.random.Generator, plan: StudyPlan, spine: Spine, taken: set[str]) -> list[Mimic]:
+    if plan.mimics is None:
+        return sample_mimics(rng, spine, plan.mimic_rate, taken)
+    return [m for level, kind in plan.mimics for m in make_mimic(rng, spine, level, kind)]
 
 
 def _canvas(spine: Spine, plan: StudyPlan, rng: np.random.Generator) -> Canvas:
@@ -140,42 +171,6 @@ def _background(spine: Spine, canvas: Canvas, rng: np.random.Generator) -> np.nd
     return ndimage.affine_transform(coarse.hu, step, start, canvas.hu.shape, order=1, mode="nearest")
 
 
-def _local(v: Vertebra, p: Points) -> Points:
-    x, y, z = (q - np.float32(c) for q, c in zip(p, v.centre, strict=True))
-    m = v.axes.astype(np.float32)
-    return tuple(m[n, 0] * x + m[n, 1] * y + m[n, 2] * z for n in range(3))
-
-
-def _paint_vertebra(canvas, labels, mask, owner, v: Vertebra, broken: Fracture | None, rng, quality: float) -> None:
-    """Paint one vertebra, its cortex and trabeculae, its label where it is nearest, and the fracture mask."""
-    half, ahead, behind, tall = reach(v)
-    low = (v.centre[0] - half, v.centre[1] - behind, v.centre[2] - tall)
-    high = (v.centre[0] + half, v.centre[1] + ahead, v.centre[2] + tall)
-    found = canvas.window(low, high)
-    if found is None:
-        return
-    index, points = found
-    local = _local(v, points)
-    rough = 0.35 * noise_field(rng, tuple(s.stop - s.start for s in index), 3.0)
-    if broken is None:
-        distance = vertebra_distance(v, local) + rough
-    else:
-        distance, gap = broken.apply(lambda q: vertebra_distance(v, q), local)
-        distance = distance + rough
-        mask[index][(gap < 0.4) & (owner[index] > gap)] = LABELS[v.level]
-    cortex = v.shape["cortex"]
-    sponge = quality * (340 - 150 * v.shape["ageing"]) + 70 * noise_field(rng, distance.shape, 1.8)
-    hard = quality * rng.uniform(850, 1350)
-    hu = np.where(distance > -cortex, hard, sponge + (hard - sponge) * np.exp((distance + cortex) / 0.9))
-    cover = np.clip(0.5 - distance / np.float32(min(canvas.spacing)), 0.0, 1.0)
-    cover *= np.clip((owner[index] - distance) / 0.6 + 0.5, 0.0, 1.0)
-    region = canvas.hu[index]
-    region += cover * (hu - region)
-    nearest = (distance < 0) & (distance < owner[index])
-    labels[index][nearest] = LABELS[v.level]
-    owner[index][:] = np.minimum(owner[index], distance)
-
-
 def _acquire(canvas: Canvas, rng: np.random.Generator, plan: StudyPlan) -> np.ndarray:
     """Scanner blur, shoulder streaks and correlated noise; int16 HU."""
     sigma = rng.uniform(0.25, 0.65)
@@ -188,9 +183,7 @@ def _acquire(canvas: Canvas, rng: np.random.Generator, plan: StudyPlan) -> np.nd
     return np.clip(np.rint(blurred + noise), -1024, 3071).astype(np.int16)
 
 
-def _truth(
-    f: Fracture, mask: np.ndarray, labels: np.ndarray, canvas: Canvas, margin_mm: float = 3.0
-) -> FractureTruth | None:
+def _truth(f: Fracture, mask: np.ndarray, canvas: Canvas, margin_mm: float = 3.0) -> FractureTruth | None:
     """Box of the gap inside the bone, widened by ``margin_mm``; ``None`` when the field of view cuts it off."""
     k, j, i = np.nonzero(mask == LABELS[f.level])
     if len(k) == 0:
