@@ -1,8 +1,9 @@
 """Vertebrae painted on the canvas: cortex, trabeculae, gaps, labels.
 
-HU of bone: cortical shell 700-1400 HU and cervical trabecular bone about 450 HU in the young, falling by about 3 HU a
-year (cervical vertebrae are denser than lumbar ones: Schreiber et al., JBJS 2011;93:1057-1063 for HU and density by
-age; Yoganandan et al., Bone 2006;39:73-78 for cervical trabecular density).
+HU of bone: cortical shell 700-1400 HU; trabecular bone about 450 HU in the young and about 3 HU less a year, least dense
+from C6 down (Schreiber et al., J Bone Joint Surg Am 2011;93:1057-1063: HU fall almost linearly with age; "Bone density
+distribution in the cervical spine", Global Spine J 2022, doi 10.1177/21925682221098965: by level; Simion et al., BMC
+Musculoskelet Disord 2024;25:200: cervical bone is denser than thoracic and lumbar bone).
 """
 
 from __future__ import annotations
@@ -14,14 +15,15 @@ import numpy as np
 
 from CSpineFractureLib.phantom.fractures import Broken, Fracture
 from CSpineFractureLib.phantom.mimic_shapes import Mimic
-from CSpineFractureLib.phantom.morphometry import LEVELS, Spine, Vertebra
+from CSpineFractureLib.phantom.morphometry import Spine, Vertebra
 from CSpineFractureLib.phantom.noise import TiledNoise
 from CSpineFractureLib.phantom.sdf import Canvas, Points
+from CSpineFractureLib.phantom.truth import LABELS
 from CSpineFractureLib.phantom.vertebrae import reach, vertebra_distance
 
-LABELS = {level: n + 1 for n, level in enumerate(LEVELS)}
 BLOOD_HU = 60.0
 COARSE_MM, MARGIN_MM = 2.4, 4.2
+LEVEL_DENSITY = {"C6": 0.93, "C7": 0.84, "T1": 0.78, "T2": 0.75, "T3": 0.72}
 
 
 @dataclass
@@ -102,7 +104,9 @@ class BonePainter:
         cortex = np.float32(q.cortex_mm) * (1 + 0.75 * arch) * (1 + 0.25 * self.noise(local, 2.6, shift + 1))
         fine = self.noise((x, y, z * np.float32(0.45)), 0.62, shift + 2)
         patchy = self.noise(local, 2.4, shift + 3)
-        sponge = q.trabecular_hu * (1 + 0.22 * arch) * (1 + 0.20 * fine + 0.14 * patchy)
+        sponge = (
+            q.trabecular_hu * LEVEL_DENSITY.get(v.level, 1.0) * (1 + 0.22 * arch) * (1 + 0.20 * fine + 0.14 * patchy)
+        )
         hard = q.cortical_hu * (1 + 0.07 * patchy)
         depth = -distance - cortex
         return sponge + (hard - sponge) * np.where(depth < 0, 1.0, np.exp(-np.maximum(depth, 0) / np.float32(0.65)))

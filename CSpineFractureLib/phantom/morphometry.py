@@ -2,7 +2,11 @@
 
 Sources (means of adults, both sexes): Panjabi et al., Spine 1991;16:861-869 (C2-C7 bodies, canal, pedicles, spinous
 processes); Doherty & Heggeness, Spine 1994;19:2497-2500 (atlas) and 1995;20:513-516 (axis); Gilad & Nissan, Spine
-1986;11:154-157 (body and disc heights); Yukawa et al., Eur Spine J 2012;21:1492-1498 (lordosis).
+1986;11:154-157 (body heights); Katz et al., Am J Phys Anthropol 1975;43:319-326 (bodies are deeper than high);
+Shin et al., Surg Neurol Int 2024;15:196 (CT of 1000 adults: disc heights 2.6 mm in front, 4.1 mm in the middle, 1.8 mm
+behind); Parihar et al., J Neurosci Rural Pract (CT of the canal, C2-C7); Yukawa et al., Eur Spine J 2012;21:1492-1498
+(lordosis). Body sizes are those of the smooth outline; rounding and waist take about 2 mm of the width and 1 mm of the
+rest (the tests measure what is left). ``DISC_BELOW`` is the gap between the rims; concave end-plates add about 2 mm.
 """
 
 from __future__ import annotations
@@ -14,39 +18,39 @@ import numpy as np
 LEVELS = ("C1", "C2", "C3", "C4", "C5", "C6", "C7", "T1", "T2", "T3")
 
 BODY_WIDTH = {
-    "C2": 19.0,
-    "C3": 18.0,
-    "C4": 18.5,
-    "C5": 19.5,
-    "C6": 21.5,
-    "C7": 24.5,
-    "T1": 28.5,
+    "C2": 20.0,
+    "C3": 20.2,
+    "C4": 20.9,
+    "C5": 21.9,
+    "C6": 23.7,
+    "C7": 26.7,
+    "T1": 29.7,
     "T2": 29.0,
     "T3": 29.0,
 }
 BODY_DEPTH = {
-    "C2": 15.5,
-    "C3": 15.5,
-    "C4": 15.5,
-    "C5": 15.8,
-    "C6": 16.5,
-    "C7": 16.8,
-    "T1": 16.8,
+    "C2": 16.1,
+    "C3": 16.3,
+    "C4": 16.3,
+    "C5": 16.6,
+    "C6": 17.3,
+    "C7": 17.8,
+    "T1": 17.8,
     "T2": 17.5,
     "T3": 18.5,
 }
 BODY_HEIGHT = {
     "C2": 24.0,
-    "C3": 14.3,
-    "C4": 13.8,
-    "C5": 13.2,
-    "C6": 13.2,
-    "C7": 14.6,
-    "T1": 16.0,
+    "C3": 14.7,
+    "C4": 14.4,
+    "C5": 13.9,
+    "C6": 13.8,
+    "C7": 15.1,
+    "T1": 16.4,
     "T2": 17.5,
     "T3": 18.0,
 }
-DISC_BELOW = {"C2": 5.2, "C3": 5.4, "C4": 5.4, "C5": 5.4, "C6": 5.6, "C7": 4.8, "T1": 4.4, "T2": 4.2, "T3": 4.2}
+DISC_BELOW = {"C2": 2.7, "C3": 2.9, "C4": 2.9, "C5": 2.9, "C6": 3.0, "C7": 3.0, "T1": 3.0, "T2": 3.0, "T3": 3.0}
 CANAL_WIDTH = {
     "C2": 24.0,
     "C3": 23.0,

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from CSpineFractureLib.errors import UserError
-from CSpineFractureLib.phantom.bone import LABELS, BonePainter, BoneQuality
+from CSpineFractureLib.phantom.bone import BonePainter, BoneQuality
 from CSpineFractureLib.phantom.fracture_types import sample_fracture, sample_level, types_of
 from CSpineFractureLib.phantom.fractures import Fracture
 from CSpineFractureLib.phantom.mimic_shapes import Mimic
@@ -17,23 +17,7 @@ from CSpineFractureLib.phantom.mimics import make_mimic, sample_mimics
 from CSpineFractureLib.phantom.morphometry import LEVELS, Spine, sample_spine
 from CSpineFractureLib.phantom.sdf import Canvas
 from CSpineFractureLib.phantom.surroundings import Surroundings
-
-
-@dataclass
-class FractureTruth:
-    """Where a fracture lies.
-
-    ``gap_mm`` is the gap's width; ``box_ras`` the low and high corner (RAS mm) of the gap inside the bone, widened by
-    3 mm; ``slice_boxes`` the same per slice: ``[k, x, y, width, height]`` with pixel edges (pixel ``i`` covers
-    ``[i, i + 1)``), clipped to the image.
-    """
-
-    level: str
-    type: str
-    gap_mm: float
-    hairline: bool
-    box_ras: list[list[float]]
-    slice_boxes: list[list[int]] = field(default_factory=list)
+from CSpineFractureLib.phantom.truth import FractureTruth, truth_of
 
 
 @dataclass
@@ -124,7 +108,7 @@ def make_study(seed: int, plan: StudyPlan | None = None) -> PhantomStudy:
     person = anatomy_of(seed, plan)
     canvas = person.canvas
     hu = _acquire(canvas, stream(seed, "scanner"), plan)
-    truths = [t for f in person.fractures if (t := _truth(f, person.gaps, canvas)) is not None]
+    truths = [t for f in person.fractures if (t := truth_of(f, person.gaps, canvas.ijk_to_ras)) is not None]
     names = [f"{m.level} {m.kind}" for m in person.mimics]
     centres = {v.level: [float(x) for x in v.centre] for v in person.spine.vertebrae}
     return PhantomStudy(seed, hu, person.labels, person.gaps, canvas.ijk_to_ras, centres, truths, names)
@@ -181,29 +165,3 @@ def _acquire(canvas: Canvas, rng: np.random.Generator, plan: StudyPlan) -> np.nd
     absorbed = np.clip(blurred, -1000, 1500).mean(axis=(1, 2))
     noise *= (1 + 0.9 * np.clip((absorbed - np.median(absorbed)) / 300, 0, 2))[:, None, None]
     return np.clip(np.rint(blurred + noise), -1024, 3071).astype(np.int16)
-
-
-def _truth(f: Fracture, mask: np.ndarray, canvas: Canvas, margin_mm: float = 3.0) -> FractureTruth | None:
-    """Box of the gap inside the bone, widened by ``margin_mm``; ``None`` when the field of view cuts it off."""
-    k, j, i = np.nonzero(mask == LABELS[f.level])
-    if len(k) == 0:
-        return None
-    ends = np.array([[i.min(), j.min(), k.min(), 1], [i.max(), j.max(), k.max(), 1]]) @ canvas.ijk_to_ras.T
-    low, high = ends[:, :3].min(axis=0) - margin_mm, ends[:, :3].max(axis=0) + margin_mm
-    corners = [low.round(3).tolist(), high.round(3).tolist()]
-    return FractureTruth(
-        f.level, f.type, round(f.gap_mm, 3), f.hairline, corners, _slice_boxes(k, j, i, canvas, margin_mm)
-    )
-
-
-def _slice_boxes(k: np.ndarray, j: np.ndarray, i: np.ndarray, canvas: Canvas, margin_mm: float) -> list[list[int]]:
-    """``[k, x, y, width, height]`` per slice that holds voxels, widened by the margin and clipped to the image."""
-    _, rows, columns = canvas.hu.shape
-    wide, tall = (round(margin_mm / s) for s in canvas.spacing[:2])
-    boxes = []
-    for at in np.unique(k):
-        here = k == at
-        x0, x1 = max(0, i[here].min() - wide), min(columns, i[here].max() + 1 + wide)
-        y0, y1 = max(0, j[here].min() - tall), min(rows, j[here].max() + 1 + tall)
-        boxes.append([int(at), int(x0), int(y0), int(x1 - x0), int(y1 - y0)])
-    return boxes
