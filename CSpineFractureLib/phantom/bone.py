@@ -1,9 +1,9 @@
 """Vertebrae painted on the canvas: cortex, trabeculae, gaps, labels.
 
-HU of bone: cortical shell 700-1400 HU; trabecular bone about 450 HU in the young and about 3 HU less a year, least dense
-from C6 down (Schreiber et al., J Bone Joint Surg Am 2011;93:1057-1063: HU fall almost linearly with age; "Bone density
-distribution in the cervical spine", Global Spine J 2022, doi 10.1177/21925682221098965: by level; Simion et al., BMC
-Musculoskelet Disord 2024;25:200: cervical bone is denser than thoracic and lumbar bone).
+HU of bone: cortical shell 700-1400 HU; trabecular bone about 450 HU in the young and about 3 HU less a year, least
+dense from C6 down (Schreiber et al., J Bone Joint Surg Am 2011;93:1057-1063: HU fall almost linearly with age; "Bone
+density distribution in the cervical spine", Global Spine J 2022, doi 10.1177/21925682221098965: by level; Simion et
+al., BMC Musculoskelet Disord 2024;25:200: cervical bone is denser than thoracic and lumbar bone).
 """
 
 from __future__ import annotations
