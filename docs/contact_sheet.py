@@ -14,7 +14,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from CSpineFractureLib.phantom.study import StudyPlan, make_study
+from CSpineFractureLib.phantom.plan import StudyPlan
+from CSpineFractureLib.phantom.study import make_study
 from CSpineFractureLib.volume.read import read_volume
 
 TILE, WIDTH_MM, HEIGHT_MM, BAR = 250, 150.0, 190.0, 18

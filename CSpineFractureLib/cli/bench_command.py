@@ -54,7 +54,8 @@ def bench(
 
 
 def _synthetic() -> object:
-    from CSpineFractureLib.phantom.study import StudyPlan, make_study, parse_fractures
+    from CSpineFractureLib.phantom.plan import StudyPlan, parse_fractures
+    from CSpineFractureLib.phantom.study import make_study
     from CSpineFractureLib.volume.ct_volume import CTVolume
 
     study = make_study(7, StudyPlan(fractures=parse_fractures(["C5:burst"])))

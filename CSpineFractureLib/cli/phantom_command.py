@@ -30,7 +30,7 @@ def phantom(
 
     from CSpineFractureLib.cli.progress import shown_progress
     from CSpineFractureLib.phantom.files import make_studies
-    from CSpineFractureLib.phantom.study import StudyPlan, parse_fractures
+    from CSpineFractureLib.phantom.plan import StudyPlan, parse_fractures
     from CSpineFractureLib.phantom.varied import focused_plan, varied_plan
 
     if normal and fracture:

@@ -14,7 +14,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from CSpineFractureLib.errors import UserError
-from CSpineFractureLib.phantom.study import PhantomStudy, StudyPlan, make_study
+from CSpineFractureLib.phantom.plan import StudyPlan
+from CSpineFractureLib.phantom.study import PhantomStudy, make_study
 
 CT_FILE, LABEL_FILE, FRACTURE_FILE, TRUTH_FILE = "ct.nii.gz", "vertebrae.nii.gz", "fractures.nii.gz", "truth.json"
 SCHEMA = "cspine-phantom/1"
@@ -45,6 +46,8 @@ def write_study(study: PhantomStudy, folder: Path, plan: StudyPlan | None = None
         "centres_ras": {k: [round(x, 4) for x in v] for k, v in study.centres_ras.items()},
         "fractures": [asdict(f) for f in study.fractures],
         "mimics": study.mimics,
+        "scanner": study.scanner,
+        "age": study.age,
     }
     (partial / TRUTH_FILE).write_text(json.dumps(truth, indent=1), encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)

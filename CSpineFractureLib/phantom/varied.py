@@ -1,14 +1,32 @@
-"""Plans for training studies: fields of view and noise that differ from seed to seed."""
+"""Plans whose field of view, voxels and content differ from seed to seed."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from CSpineFractureLib.phantom.study import StudyPlan
+from CSpineFractureLib.phantom.plan import StudyPlan
+
+LARGEST_MATRIX = 420
 
 
 def varied_plan(seed: int) -> StudyPlan:
-    """A plan for training: 0.75 x 0.75 x 1 mm, wide field of view, head to chest or less, half with fractures."""
+    """A plan as scans come: 0.3-1.0 mm in the slice, 0.5-5 mm thick, head to chest or cropped, half with fractures."""
+    rng = np.random.default_rng([seed, 7])
+    width, depth = (float(rng.choice([140, 170, 200, 240, 300])) for _ in range(2))
+    pixel = max(float(rng.uniform(0.3, 1.0)), max(width, depth) / LARGEST_MATRIX)
+    above, below = float(rng.choice([-25, 0, 25, 45, 80])), float(rng.choice([-45, -15, 15, 40, 70]))
+    return StudyPlan(
+        spacing_mm=(round(pixel, 3), round(pixel, 3), float(rng.choice([0.5, 0.625, 0.75, 1.0, 1.25, 2.0, 3.0, 5.0]))),
+        fracture_rate=0.5,
+        width_mm=width,
+        depth_mm=depth,
+        above_mm=above,
+        below_mm=below,
+    )
+
+
+def training_plan(seed: int) -> StudyPlan:
+    """A plan to train the vertebra detector on: 0.75 x 0.75 x 1 mm, wide fields of view, half with fractures."""
     rng = np.random.default_rng([seed, 7])
     return StudyPlan(
         spacing_mm=(0.75, 0.75, 1.0),
@@ -27,9 +45,9 @@ def focused_plan(seed: int) -> StudyPlan:
     return StudyPlan(
         spacing_mm=(0.6, 0.6, float(rng.choice([0.8, 1.0, 1.5]))),
         fracture_rate=0.85,
+        mimic_rate=0.7,
         width_mm=136.0,
         depth_mm=136.0,
         above_mm=14.0,
         below_mm=-4.0,
-        noise_hu=(5.0, 45.0),
     )

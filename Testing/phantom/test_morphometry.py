@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from CSpineFractureLib.phantom.anatomy import stream
 from CSpineFractureLib.phantom.bone import BonePainter, BoneQuality
 from CSpineFractureLib.phantom.morphometry import Spine, sample_spine
 from CSpineFractureLib.phantom.sdf import Canvas
-from CSpineFractureLib.phantom.study import stream
 from CSpineFractureLib.phantom.truth import LABELS
 from CSpineFractureLib.phantom.vertebral_arch import canal_centre
 

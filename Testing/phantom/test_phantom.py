@@ -11,7 +11,8 @@ import SimpleITK as sitk
 
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.phantom.files import TRUTH_FILE, make_studies
-from CSpineFractureLib.phantom.study import StudyPlan, make_study, parse_fractures
+from CSpineFractureLib.phantom.plan import StudyPlan, parse_fractures
+from CSpineFractureLib.phantom.study import make_study
 
 SMALL = StudyPlan(
     spacing_mm=(1.5, 1.5, 2.0), fractures=(("C5", "burst"),), width_mm=150, depth_mm=150, above_mm=15, below_mm=15

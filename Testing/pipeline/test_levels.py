@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from CSpineFractureLib.phantom.study import StudyPlan, make_study
+from CSpineFractureLib.phantom.plan import StudyPlan
+from CSpineFractureLib.phantom.study import make_study
 from CSpineFractureLib.pipeline.axial import detector_images
 from CSpineFractureLib.pipeline.boxes2d import SliceBox, follow_column
 from CSpineFractureLib.pipeline.canonical import CanonicalView

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from CSpineFractureLib.findings.study_result import LEVELS
-from CSpineFractureLib.phantom.study import StudyPlan, make_study, parse_fractures
+from CSpineFractureLib.phantom.plan import StudyPlan, parse_fractures
+from CSpineFractureLib.phantom.study import make_study
 from CSpineFractureLib.pipeline.engine import Engine
 from CSpineFractureLib.volume.ct_volume import CTVolume
 from CSpineFractureLib.volume.read import read_volume

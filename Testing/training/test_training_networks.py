@@ -39,7 +39,7 @@ def test_a_wide_gap_is_learnt_in_a_few_steps():
 @pytest.fixture(scope="module")
 def a_bank(tmp_path_factory):
     from CSpineFractureLib.phantom.files import make_studies
-    from CSpineFractureLib.phantom.study import StudyPlan, parse_fractures
+    from CSpineFractureLib.phantom.plan import StudyPlan, parse_fractures
 
     folder = tmp_path_factory.mktemp("bank")
     plan = StudyPlan(
