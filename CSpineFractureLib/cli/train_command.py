@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 def train(
     profile: Annotated[str, typer.Argument(help="What to train: two-stage.")],
-    data: Annotated[Path, typer.Option(help="Folder of studies made by 'cspine phantom --varied'.")],
+    data: Annotated[Path, typer.Option(help="Folder of studies made by 'cspine phantom --plan wide'.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Run folder for weights and report.")],
     fracture_data: Annotated[
-        Path | None, typer.Option(help="Studies made with --focused, for the two fracture networks; default: --data.")
+        Path | None,
+        typer.Option(help="Studies of --plan focused, for both fracture networks; default: --data."),
     ] = None,
     task: Annotated[list[str] | None, typer.Option(help="Only this network; may be repeated.")] = None,
     effort: Annotated[float, typer.Option(min=0.0001, help="Scales all step counts; 1 is the shipped recipe.")] = 1.0,
@@ -30,7 +31,7 @@ def train(
     if profile != "two-stage":
         message = f"Training of profile '{profile}' is not available in this version; use two-stage."
         raise UserError(message)
-    for folder, option in ((data, "--varied"), (fracture_data, "--focused")):
+    for folder, option in ((data, "--plan wide"), (fracture_data, "--plan focused")):
         if folder is not None and not folder.is_dir():
             message = f"{folder} does not exist: name a folder of studies made by 'cspine phantom {option}'."
             raise UserError(message)

@@ -42,13 +42,18 @@ def stream(seed: int, name: str) -> np.random.Generator:
     return np.random.default_rng([seed, zlib.crc32(name.encode())])
 
 
-def anatomy_of(seed: int, plan: StudyPlan) -> Anatomy:
-    """The person of a seed and plan, without any scanner."""
+def content_of(seed: int, plan: StudyPlan) -> tuple[Spine, list[Fracture], list[Mimic]]:
+    """The posed spine of a seed and plan, its fractures and mimics, without painting anything."""
     spine = sample_spine(stream(seed, "spine"))
     if plan.dislocation is not None:
         spine, _ = dislocate(spine, *plan.dislocation, stream(seed, "dislocation"))
     fractures = _plan_fractures(stream(seed, "fractures"), plan, spine)
-    mimics = _plan_mimics(stream(seed, "mimics"), plan, spine, {f.level for f in fractures})
+    return spine, fractures, _plan_mimics(stream(seed, "mimics"), plan, spine, {f.level for f in fractures})
+
+
+def anatomy_of(seed: int, plan: StudyPlan) -> Anatomy:
+    """The person of a seed and plan, without any scanner."""
+    spine, fractures, mimics = content_of(seed, plan)
     canvas, sub_slices = _canvas(spine, plan, stream(seed, "field"))
     canvas.hu[:] = _background(spine, canvas, stream(seed, "surroundings"))
     rng = stream(seed, "bone")

@@ -37,7 +37,7 @@ def sample_mimics(rng: np.random.Generator, spine: Spine, rate: float, taken: se
     free = [level for level in CERVICAL if level not in taken]
     for _ in range(count):
         kind = str(rng.choice(KINDS, p=[0.2, 0.22, 0.18, 0.12, 0.12, 0.06, 0.1]))
-        allowed = [level for level in free if _fits(kind, level)]
+        allowed = [level for level in free if fits(kind, level)]
         if not allowed:
             continue
         level = str(rng.choice(allowed))
@@ -52,7 +52,8 @@ def make_mimic(rng: np.random.Generator, spine: Spine, level: str, kind: str) ->
     return _MAKERS[kind](rng, spine, v)
 
 
-def _fits(kind: str, level: str) -> bool:
+def fits(kind: str, level: str) -> bool:
+    """Whether a kind of mimic can lie in a level."""
     if level == "C1":
         return kind in ("unfused-apophysis",)
     if level == "C2":

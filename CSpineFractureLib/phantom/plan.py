@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.phantom.fracture_types import types_of
+from CSpineFractureLib.phantom.mimics import KINDS, fits
 from CSpineFractureLib.phantom.morphometry import LEVELS
 
 
@@ -61,4 +62,17 @@ def parse_fractures(specs: list[str]) -> tuple[tuple[str, str | None], ...]:
             message = f"--fracture {spec}: type '{kind}' is not known for {level}; use one of {', '.join(known)}."
             raise UserError(message)
         pairs.append((level, kind or None))
+    return tuple(pairs)
+
+
+def parse_mimics(specs: list[str]) -> tuple[tuple[str, str], ...]:
+    """``["C6:osteophyte"]`` to pairs; raises UserError for unknown levels or kinds."""
+    pairs = []
+    for spec in specs:
+        level, _, kind = spec.partition(":")
+        if level not in LEVELS[:7] or kind not in KINDS or not fits(kind, level):
+            known = [k for k in KINDS if fits(k, level)] if level in LEVELS[:7] else KINDS
+            message = f"--mimic {spec}: write LEVEL:KIND with a level C1-C7 and one of {', '.join(known)}."
+            raise UserError(message)
+        pairs.append((level, kind))
     return tuple(pairs)

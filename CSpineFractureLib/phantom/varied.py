@@ -9,7 +9,7 @@ from CSpineFractureLib.phantom.plan import StudyPlan
 LARGEST_MATRIX = 420
 
 
-def varied_plan(seed: int) -> StudyPlan:
+def scans_plan(seed: int) -> StudyPlan:
     """A plan as scans come: 0.3-1.0 mm in the slice, 0.5-5 mm thick, head to chest or cropped, half with fractures."""
     rng = np.random.default_rng([seed, 7])
     width, depth = (float(rng.choice([140, 170, 200, 240, 300])) for _ in range(2))
@@ -25,7 +25,7 @@ def varied_plan(seed: int) -> StudyPlan:
     )
 
 
-def training_plan(seed: int) -> StudyPlan:
+def wide_plan(seed: int) -> StudyPlan:
     """A plan to train the vertebra detector on: 0.75 x 0.75 x 1 mm, wide fields of view, half with fractures."""
     rng = np.random.default_rng([seed, 7])
     return StudyPlan(
@@ -51,3 +51,11 @@ def focused_plan(seed: int) -> StudyPlan:
         above_mm=14.0,
         below_mm=-4.0,
     )
+
+
+def standard_plan(seed: int) -> StudyPlan:
+    """The default: 0.7 x 0.7 x 1 mm, the whole neck with the lower head and the upper chest."""
+    return StudyPlan()
+
+
+PLANS = {"standard": standard_plan, "wide": wide_plan, "focused": focused_plan, "scans": scans_plan}
