@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
+from bones import column_of
 
-from CSpineFractureLib.phantom.anatomy import stream
-from CSpineFractureLib.phantom.bone import BonePainter, BoneQuality
-from CSpineFractureLib.phantom.morphometry import Spine, sample_spine
-from CSpineFractureLib.phantom.sdf import Canvas
+from CSpineFractureLib.phantom.plan import StudyPlan
 from CSpineFractureLib.phantom.truth import LABELS
 from CSpineFractureLib.phantom.vertebral_arch import canal_centre
 
 PEOPLE = 50
-BEHIND_MM = 60.0
+PLAN = StudyPlan(spacing_mm=(0.7, 0.7, 0.7), fractures=(), mimics=())
 SUBAXIAL = ("C3", "C4", "C5", "C6", "C7")
 
 # Ranges that hold the published means, mm. Width and depth of end-plates: Panjabi et al., Spine 1991;16:861-869, up to
@@ -38,7 +34,7 @@ def measured():
     sizes = {name: {level: [] for level in levels} for name, levels in RANGES.items()}
     hu = {"trabecular": [], "cortical": [], "ages": []}
     for seed in range(PEOPLE):
-        person = _column(500 + seed)
+        person = column_of(500 + seed, PLAN)
         for level in SUBAXIAL:
             for name, value in _sizes(person, level).items():
                 if level in sizes[name]:
@@ -48,26 +44,6 @@ def measured():
         hu["cortical"].append(shell)
         hu["ages"].append(person.spine.age)
     return sizes, hu
-
-
-@dataclass
-class Column:
-    """The bones of one synthetic person, without anything around them."""
-
-    canvas: Canvas
-    labels: np.ndarray
-    spine: Spine
-
-
-def _column(seed):
-    spine = sample_spine(stream(seed, "spine"))
-    centres = np.array([spine[level].centre for level in ("C2", *SUBAXIAL, "T1")])
-    low, high = centres.min(axis=0) - (32, BEHIND_MM, 6), np.add(centres.max(axis=0), (32, 12, 2))
-    canvas = Canvas.covering(tuple(low), tuple(high), (0.7, 0.7, 0.7), fill=50.0)
-    rng = stream(seed, "bone")
-    painter = BonePainter(canvas, BoneQuality.sample(rng, spine.age), rng)
-    painter.paint(spine, [], [])
-    return Column(canvas, painter.labels, spine)
 
 
 def _line(person, v, start, direction, reach=34.0, step=0.1):
