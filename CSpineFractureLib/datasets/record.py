@@ -6,7 +6,7 @@ box over columns 10..19 has ``x = 10`` and ``width = 10``. ``k`` is the slice of
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -63,7 +63,7 @@ class StudyRecord:
     load_volume: Callable[[], CTVolume]
     load_levels: Callable[[], np.ndarray] | None = None
     fractured: dict[str, bool] | None = None
-    boxes: list[SliceBox] | None = None
+    boxes: Sequence[SliceBox] | None = None
     group: str = ""
     split: str | None = None
     strata: tuple[str, ...] = field(default=())

@@ -96,6 +96,8 @@ def _scan_file(scan: Scan, path: Path, stream: BinaryIO) -> None:
         dataset = dcmread(stream, stop_before_pixels=True, specific_tags=HEADER_TAGS, force=not with_preamble)
         if not with_preamble and not text(dataset, "SOPClassUID"):
             return
+        if "SOPClassUID" not in dataset and "MediaStorageSOPClassUID" in dataset.file_meta:
+            dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID  # de-identified files may lack it
         series = text(dataset, "SeriesInstanceUID")
         _sort_in(scan, path, stream, dataset, series)
     except Exception:  # pydicom raises many kinds on damaged headers, some only when a value is asked for
