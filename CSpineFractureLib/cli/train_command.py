@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,6 +24,9 @@ def train(
         typer.Option(help="Studies of --plan focused, for both fracture networks; default: --data."),
     ] = None,
     task: Annotated[list[str] | None, typer.Option(help="Only this network; may be repeated.")] = None,
+    fine_tune: Annotated[
+        bool, typer.Option("--fine-tune", help="Go on from the weights of this computer instead of from chance.")
+    ] = False,
     effort: Annotated[float, typer.Option(min=0.0001, help="Scales all step counts; 1 is the shipped recipe.")] = 1.0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     seed: Annotated[int, typer.Option(min=0)] = 0,
@@ -57,17 +61,18 @@ def train(
                 {"stage": name, "done": done, "total": total, "message": f"{name}, loss {loss:.2f}"}
             ),
             focused,
-            _known_detector() if tasks == ("fracture-detector",) else None,
+            _known(tasks if fine_tune else ("vertebra-detector",) if tasks == ("fracture-detector",) else ()),
         )
     for path in files.values():
         typer.echo(str(path))
 
 
-def _known_detector() -> nn.Module | None:
-    """The vertebra detector on this computer, to start the fracture detector from; None where there is none."""
+def _known(tasks: tuple[str, ...]) -> dict[str, nn.Module]:
+    """The networks of this computer for some tasks, to start from; without those that it lacks."""
     from CSpineFractureLib.models.store import WeightsStore
 
-    try:
-        return WeightsStore().load_for_training("vertebra-detector")[0]
-    except UserError:
-        return None
+    found = {}
+    for task in tasks:
+        with contextlib.suppress(UserError):
+            found[task] = WeightsStore().load_for_training(task)[0]
+    return found

@@ -132,6 +132,20 @@ class _Teachable(nn.Module):
         return x, self.where(cells)[:, 0]
 
     @torch.no_grad()
+    def match_norms(self, images: torch.Tensor) -> None:
+        """Set the normalisation so that on these images a trained network stays what it is."""
+        x, norms = self.network.standardised(images), iter(self.norms)
+        for layer in self.network.features:
+            x = layer(x)
+            if isinstance(layer, nn.Conv2d):
+                norm = next(norms)
+                mean, spread = x.mean(dim=(0, 2, 3)), x.std(dim=(0, 2, 3)) + 1e-3
+                norm.weight.copy_(spread)
+                norm.bias.copy_(mean)
+                norm.running_mean.copy_(mean)
+                norm.running_var.copy_(spread**2)
+
+    @torch.no_grad()
     def folded(self) -> SliceCNN:
         """The network alone, in evaluation mode, giving the same logits."""
         self.eval()
@@ -148,14 +162,22 @@ def train_slice_classifier(
     device: torch.device,
     on_step: Callable[[int, int, float], None],
     checkpoint: Callable[[SliceCNN, int], None] = lambda model, step: None,
+    start: SliceCNN | None = None,
 ) -> SliceCNN:
-    """The proposed CNN of document 000 from scratch; half of each batch is positive (under-sampling).
+    """The proposed CNN of document 000; half of each batch is positive (under-sampling).
+
+    ``start``: a trained network to go on from in place of chance.
 
     A gap of a few pixels teaches a whole slice little, so the first ``plan.patch_steps`` show patches around gaps and
     sound bone, as Shen et al. (Scientific Reports 2019) do in mammography; then follow whole slices.
     """
     torch.manual_seed(plan.seed)
-    model = _Teachable(SliceCNN(dropout=0.3)).to(device).train()
+    model = _Teachable(SliceCNN(dropout=0.3))
+    if start is not None:
+        model.network.load_state_dict(start.state_dict())
+        rng = np.random.default_rng(plan.seed)
+        model.match_norms(torch.from_numpy(np.stack([index.draw(rng, n % 2 == 1)[0] for n in range(plan.batch)])))
+    model = model.to(device).train()
     total = plan.patch_steps + plan.steps
     whole = nn.CrossEntropyLoss(label_smoothing=0.02)
 
@@ -214,11 +236,11 @@ def train_fracture_detector(
 ) -> nn.Module:
     """YOLOv8 with one class for fracture boxes (document 004); a third of the images are fracture-free.
 
-    ``start``: a trained vertebra detector of the same variant, whose features are a better start than chance.
+    ``start``: a trained fracture detector to go on from, or a vertebra detector of the same variant, whose features are
+    a better start than chance.
     """
     model = build_yolo(plan.variant, classes=1, channels=1)
-    if start is not None:
-        _copy_features(start, model)
+    trained = start is not None and _copy_features(start, model)
 
     def draw(rng: np.random.Generator, _place: int) -> tuple:
         image, mask = index.draw(rng, bool(rng.random() < 0.67))
@@ -227,19 +249,22 @@ def train_fracture_detector(
             boxes = np.clip(boxes + np.array([-5, -5, 5, 5], np.float32), 0, SIZE)
         return image, boxes, labels - 1
 
-    return fit_yolo(model, draw, plan, device, on_step, checkpoint)
+    return fit_yolo(model, draw, plan, device, on_step, checkpoint, trained)
 
 
 @torch.no_grad()
-def _copy_features(source: nn.Module, target: nn.Module) -> None:
-    """Copy every tensor of equal shape; a first convolution of three channels is summed to one."""
+def _copy_features(source: nn.Module, target: nn.Module) -> bool:
+    """Copy every tensor of equal shape, a first convolution of three channels summed to one; whether all were equal."""
     given, wanted = source.state_dict(), target.state_dict()
+    copied = 0
     for name, tensor in wanted.items():
         other = given.get(name)
         if other is not None and other.shape == tensor.shape:
             tensor.copy_(other)
+            copied += 1
         elif other is not None and other.ndim == 4 and tensor.shape[1] == 1 and other.shape[::2] == tensor.shape[::2]:
             tensor.copy_(other.sum(dim=1, keepdim=True))
+    return copied == len(wanted)
 
 
 @torch.inference_mode()

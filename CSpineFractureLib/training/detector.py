@@ -90,11 +90,16 @@ def fit_yolo(
     device: torch.device,
     on_step: Callable[[int, int, float], None],
     checkpoint: Callable[[torch.nn.Module, int], None] = lambda model, step: None,
+    trained: bool = False,
 ) -> torch.nn.Module:
-    """Fit a YOLO network to drawn samples; returns the exponential moving average of its weights, in eval mode."""
+    """Fit a YOLO network to drawn samples; returns the exponential moving average of its weights, in eval mode.
+
+    ``trained``: the network already knows its classes, so its scores are not set back.
+    """
     torch.manual_seed(plan.seed)
     model = model.to(device).train()
-    _set_class_prior(model)
+    if not trained:
+        _set_class_prior(model)
     criterion = training_loss(model)
     decay = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
     plain = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
@@ -142,11 +147,14 @@ def train_vertebra_detector(
     device: torch.device,
     on_step: Callable[[int, int, float], None],
     checkpoint: Callable[[torch.nn.Module, int], None] = lambda model, step: None,
+    start: torch.nn.Module | None = None,
 ) -> torch.nn.Module:
-    """YOLOv8 for C1-C7 and a thoracic reference class, from scratch, on synthetic studies."""
+    """YOLOv8 for C1-C7 and a thoracic reference class on synthetic studies, from scratch or from ``start``."""
     model = build_yolo(plan.variant, classes=CLASSES, channels=3)
+    if start is not None:
+        model.load_state_dict(start.state_dict())
 
     def draw(rng: np.random.Generator, _place: int) -> tuple:
         return sample_slice(studies[int(rng.integers(len(studies)))], rng)
 
-    return fit_yolo(model, draw, plan, device, on_step, checkpoint)
+    return fit_yolo(model, draw, plan, device, on_step, checkpoint, trained=start is not None)

@@ -49,12 +49,13 @@ def train_two_stage(
     device: torch.device,
     on_step: Callable[[str, int, int, float], None] = lambda task, done, total, loss: None,
     fracture_studies: list[TrainingStudy] | None = None,
-    start: torch.nn.Module | None = None,
+    start: dict[str, torch.nn.Module] | None = None,
 ) -> dict[str, Path]:
     """Fit the networks of ``plan.tasks``; returns the safetensors file of each, with ``training.json`` beside them.
 
     ``fracture_studies``: studies for the slice classifier and the fracture detector, by default ``studies``.
-    ``start``: a vertebra detector whose features the fracture detector starts from when none is trained here.
+    ``start``: trained networks by task to go on from. A fracture detector without one starts from the features of the
+    vertebra detector.
     Raises UserError for an unknown task or studies without fractured or without sound slices.
     """
     unknown = [task for task in plan.tasks if task not in TASKS]
@@ -73,7 +74,8 @@ def train_two_stage(
         kind = "fractured" if not index.positive else "fracture-free"
         message = f"The training studies hold no {kind} slice; make more with 'cspine phantom'."
         raise UserError(message)
-    detector = start
+    start = start or {}
+    detector = start.get("vertebra-detector")
     files, report = {}, {"studies": len(fit), "fracture_studies": len(fit_fractures), "tasks": {}}
     report["validation"] = sorted({s.name for s in [*held, *held_fractures]})
     for task in plan.tasks:
@@ -81,12 +83,13 @@ def train_two_stage(
         step = lambda done, total, loss, task=task: on_step(task, done, total, loss)  # noqa: E731
         measures: dict = {}
         if task == "vertebra-detector":
-            model = detector = train_vertebra_detector(fit, _scaled(plan, plan.detector), device, step)
+            model = detector = train_vertebra_detector(fit, _scaled(plan, plan.detector), device, step, start=detector)
         elif task == "slice-classifier":
-            model = train_slice_classifier(index, _scaled(plan, plan.classifier), device, step)
+            model = train_slice_classifier(index, _scaled(plan, plan.classifier), device, step, start=start.get(task))
             measures = classifier_measures(model, SliceIndex(held_fractures), device)
         else:
-            model = train_fracture_detector(index, _scaled(plan, plan.fractures), device, step, start=detector)
+            known = start.get(task) or detector
+            model = train_fracture_detector(index, _scaled(plan, plan.fractures), device, step, start=known)
         files[task] = folder / f"{task}.safetensors"
         save_weights(model.cpu(), files[task], metadata=as_metadata(replace(ENTRIES[task], metrics=measures)))
         report["tasks"][task] = {"seconds": round(time.perf_counter() - began, 1), **measures}
