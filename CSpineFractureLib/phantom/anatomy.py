@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from CSpineFractureLib.phantom.bone import BonePainter, BoneQuality
-from CSpineFractureLib.phantom.dislocation import dislocate
+from CSpineFractureLib.phantom.dislocation import Dislocation, dislocate
 from CSpineFractureLib.phantom.fracture_types import sample_fracture, sample_level, types_of
 from CSpineFractureLib.phantom.fractures import Fracture
 from CSpineFractureLib.phantom.mimic_shapes import Mimic
@@ -42,11 +42,17 @@ def stream(seed: int, name: str) -> np.random.Generator:
     return np.random.default_rng([seed, zlib.crc32(name.encode())])
 
 
+def posed_spine(seed: int, plan: StudyPlan) -> tuple[Spine, Dislocation | None]:
+    """The spine of a seed, dislocated where the plan says so, and what the dislocation did."""
+    spine = sample_spine(stream(seed, "spine"))
+    if plan.dislocation is None:
+        return spine, None
+    return dislocate(spine, *plan.dislocation, stream(seed, "dislocation"))
+
+
 def content_of(seed: int, plan: StudyPlan) -> tuple[Spine, list[Fracture], list[Mimic]]:
     """The posed spine of a seed and plan, its fractures and mimics, without painting anything."""
-    spine = sample_spine(stream(seed, "spine"))
-    if plan.dislocation is not None:
-        spine, _ = dislocate(spine, *plan.dislocation, stream(seed, "dislocation"))
+    spine, _ = posed_spine(seed, plan)
     fractures = _plan_fractures(stream(seed, "fractures"), plan, spine)
     return spine, fractures, _plan_mimics(stream(seed, "mimics"), plan, spine, {f.level for f in fractures})
 

@@ -17,8 +17,8 @@ import numpy as np
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.phantom.bone import to_local
 from CSpineFractureLib.phantom.morphometry import LEVELS, Spine, Vertebra
-from CSpineFractureLib.phantom.vertebral_arch import pillar_centre
 from CSpineFractureLib.phantom.vertebrae import reach, vertebra_distance
+from CSpineFractureLib.phantom.vertebral_arch import pillar_centre
 
 KINDS = ("unilateral-facet", "bilateral-facet", "listhesis")
 DISLOCATABLE = ("C2", "C3", "C4", "C5", "C6", "C7")
@@ -162,9 +162,8 @@ def _lift(upper: Vertebra, lower: Vertebra, motion: _Motion) -> float:
     """The least rise (mm) along the lower vertebra at which the two bones do not overlap more than at rest."""
     points = _inside(upper)
     allowed = max(OVERLAP_MM3, _overlap(points, lower))
-    overlaps = [_overlap(motion.then(lift * lower.axes[2])(points), lower) for lift in LIFTS_MM]
-    free = np.flatnonzero(np.array(overlaps) <= allowed)
-    return float(LIFTS_MM[free[0] if free.size else -1])
+    moved = lambda lift: motion.then(lift * lower.axes[2])(points)  # noqa: E731
+    return next((float(q) for q in LIFTS_MM if _overlap(moved(q), lower) <= allowed), float(LIFTS_MM[-1]))
 
 
 def _inside(v: Vertebra) -> np.ndarray:
@@ -184,9 +183,8 @@ def _overlap(points: np.ndarray, lower: Vertebra) -> float:
 
 def _ahead(upper: Vertebra, lower: Vertebra, motion: _Motion, side: int) -> float:
     """How far (mm) the tip of an inferior facet stands in front of the tip of the superior facet below it."""
-    s, (x, y) = lower.shape["size"], pillar_centre(lower)
-    crest = y + 5.5 * s
     u, (ux, uy) = upper.shape["size"], pillar_centre(upper)
+    crest = pillar_centre(lower)[1] + 5.5 * lower.shape["size"]
     slope = 0.85 * np.tan(np.radians(upper.shape["facet_tilt"]))
     tip = np.array([side * ux, uy - 5.5 * u, -upper.pitch / 2 - 5.5 * u * slope])
     found = motion(upper.centre + tip @ upper.axes)

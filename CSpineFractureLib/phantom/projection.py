@@ -77,8 +77,9 @@ class LateralView:
 
 
 def attenuation(hu: np.ndarray) -> np.ndarray:
-    """Linear attenuation (1/mm) of HU, the same shape: straight from air to water, steeper from water to bone."""
-    return WATER_PER_MM * (1 + np.clip(hu, -1000, None) / 1000 * np.where(np.asarray(hu) > 0, BONE_SLOPE, 1.0))
+    """Attenuation (1/mm, float32) of HU, the same shape: linear from air to water, steeper from water to bone."""
+    excess = np.maximum(np.asarray(hu, np.float32), np.float32(-1000)) * np.float32(WATER_PER_MM / 1000)
+    return np.float32(WATER_PER_MM) + np.maximum(excess, excess * np.float32(BONE_SLOPE))
 
 
 def project(hu: np.ndarray, ijk_to_ras: np.ndarray, view: LateralView, device: str = "cpu") -> np.ndarray:
@@ -107,14 +108,12 @@ def project(hu: np.ndarray, ijk_to_ras: np.ndarray, view: LateralView, device: s
     ray = [
         corner[n] - start[n] + along_column[n] * rows[:, None] + along_row[n] * columns[None, :] for n in range(3)
     ]  # voxels from the source to each pixel
-    _check(view, ray[0], start[0], depth)
+    _check(view, ijk_to_ras, (ray[0].min().item(), ray[0].max().item()), (start[0], depth))
     total = torch.zeros(view.shape, dtype=torch.float32, device=device)
     for first in range(0, depth, SLABS_AT_ONCE):
-        part = np.ascontiguousarray(np.moveaxis(hu[:, :, first : first + SLABS_AT_ONCE], 2, 0), dtype=np.float32)
-        slabs = torch.from_numpy(part).to(device)
-        slabs = slabs.clamp(min=-1000)
-        slabs = WATER_PER_MM * (1 + torch.where(slabs > 0, slabs * (BONE_SLOPE / 1000), slabs / 1000))
-        at = torch.arange(first, first + len(part), dtype=torch.float32, device=device)[:, None, None]
+        slabs = np.ascontiguousarray(np.moveaxis(attenuation(hu[:, :, first : first + SLABS_AT_ONCE]), 2, 0))
+        slabs = torch.from_numpy(slabs).to(device)
+        at = torch.arange(first, first + len(slabs), dtype=torch.float32, device=device)[:, None, None]
         share = (at - start[0]) / ray[0]
         grid = torch.stack(
             [
@@ -123,12 +122,14 @@ def project(hu: np.ndarray, ijk_to_ras: np.ndarray, view: LateralView, device: s
             ],
             dim=-1,
         )
-        total += torch.nn.functional.grid_sample(
+        sampled = torch.nn.functional.grid_sample(
             slabs[:, None], grid, mode="bilinear", padding_mode="border", align_corners=True
-        ).sum(dim=(0, 1))
-    linear = torch.as_tensor(np.asarray(ijk_to_ras, float)[:3, :3], dtype=torch.float32, device=device)
-    mm = torch.stack([sum(linear[n, m] * ray[m] for m in range(3)) for n in range(3)]).norm(dim=0)
-    return (total * mm / ray[0].abs()).cpu().numpy()
+        )
+        for slab in sampled[:, 0]:  # in a fixed order, so that the number of threads changes nothing
+            total += slab
+    linear = np.asarray(ijk_to_ras, float)[:3, :3].tolist()
+    squares = [(row[0] * ray[0] + row[1] * ray[1] + row[2] * ray[2]) ** 2 for row in linear]
+    return (total * torch.sqrt(sum(squares)) / ray[0].abs()).cpu().numpy()
 
 
 def _in_voxels(view: LateralView, ijk_to_ras: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -143,13 +144,15 @@ def _in_voxels(view: LateralView, ijk_to_ras: np.ndarray) -> tuple[np.ndarray, .
     return place(view.source), place(corner), turn(right * view.pixel_mm), turn(down * view.pixel_mm)
 
 
-def _check(view: LateralView, ray: object, start: float, depth: int) -> None:
-    nearest, farthest = float(ray.min()), float(ray.max())
-    if nearest * farthest <= 0 or abs(nearest) < 1 or abs(farthest) < 1:
-        message = "The beam does not run along the volume's first axis i."
+def _check(view: LateralView, ijk_to_ras: np.ndarray, rays: tuple[float, float], volume: tuple[float, int]) -> None:
+    """``rays``: least and most voxels along ``i`` from source to detector; ``volume``: the source's ``i``, its size."""
+    first = np.asarray(ijk_to_ras, float)[:3, 0]
+    if abs(view.axes[0] @ first) < 0.7 * np.linalg.norm(first):
+        message = "The beam must run along the volume's first axis i, within 45 degrees."
         raise ValueError(message)
-    ends = sorted([(0 - start) / nearest, (depth - 1 - start) / farthest])
-    if ends[0] <= 0 or ends[1] > 1.02:
+    start, slabs = volume
+    shares = [(end - start) / ray for end in (0, slabs - 1) for ray in rays]
+    if min(shares) <= 0 or max(shares) >= 1:
         message = f"Source or detector stand inside the volume ({view.source_detector_mm:.0f} mm apart)."
         raise ValueError(message)
 
