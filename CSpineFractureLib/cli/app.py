@@ -9,6 +9,7 @@ import typer
 from CSpineFractureLib import __version__
 from CSpineFractureLib.cli import (
     bench_command,
+    dataset_command,
     evaluate_command,
     models_command,
     phantom_command,
@@ -29,6 +30,7 @@ app.command("train")(train_command.train)
 app.command("bench")(bench_command.bench)
 app.add_typer(models_command.app, name="models")
 app.add_typer(evaluate_command.app, name="evaluate")
+app.add_typer(dataset_command.app, name="dataset")
 
 
 def _show_version(wanted: bool) -> None:

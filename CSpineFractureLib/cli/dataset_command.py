@@ -1,0 +1,138 @@
+"""``cspine dataset``: studies to training images, and what is wrong in a data set."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from CSpineFractureLib.cli.command_group import command_group
+from CSpineFractureLib.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from CSpineFractureLib.datasets.record import StudyRecord
+
+app = command_group(help="Make training images of studies, and check data sets.")
+SOURCES = {
+    "rsna": "Training images from RSNA-2022 as the competition ships it.",
+    "phantom": "Training images from synthetic studies made by 'cspine phantom'.",
+    "corrections": "Training images from studies that were reviewed and exported.",
+}
+TARGETS = ("yolo", "png", "coco")
+
+
+def convert(
+    context: typer.Context,
+    source: Annotated[Path, typer.Argument(help="Folder of the studies.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the images; absent or empty.")],
+    to: Annotated[str, typer.Option("--to", help="yolo, coco, or png (class folders or a table).")],
+    classes: Annotated[
+        str | None,
+        typer.Option(help="vertebrae, fracture or both. Default: fracture for png, else vertebrae."),
+    ] = None,
+    window: Annotated[
+        str, typer.Option(help="CENTRE/WIDTH in HU, three (bone windows as R, G, B), or minmax (of each slice).")
+    ] = "500/2000",
+    split: Annotated[str, typer.Option(help="80:20, 70:20:10, 70:15:15 or 5-fold, by patient.")] = "80:20",
+    seed: Annotated[int, typer.Option(min=0, help="For the split and for the slices that are drawn.")] = 0,
+    negatives: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="RATIO", help="Slices without a box per slice with one. Default: 1 of fractures."),
+    ] = None,
+    added: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Instead: so many fracture-free slices in all.")
+    ] = None,
+    least_pixels: Annotated[int, typer.Option(min=1, help="Smaller parts of a vertebra in a slice get no box.")] = 1,
+    image_format: Annotated[str, typer.Option("--format", help="png or jpeg.")] = "png",
+    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the first N studies that fit.")] = None,
+    by_slice: Annotated[
+        bool,
+        typer.Option("--by-slice", help="Split slices, not patients: leaks, as in one paper; only to reproduce it."),
+    ] = False,
+    unannotated_as_negative: Annotated[
+        bool,
+        typer.Option(
+            "--unannotated-as-negative",
+            help="Take all slices of fractured studies without boxes as negative: wrong, only to reproduce a paper.",
+        ),
+    ] = False,
+) -> None:
+    """Studies to training images."""
+    if to not in TARGETS:
+        message = f"--to {to} is not known; give one of {', '.join(TARGETS)}."
+        raise UserError(message)
+    from CSpineFractureLib.cli.progress import shown_progress
+    from CSpineFractureLib.datasets.coco import write_coco
+    from CSpineFractureLib.datasets.slice_folders import write_slice_folders
+    from CSpineFractureLib.datasets.splits import shares_of, split_records
+    from CSpineFractureLib.datasets.study_images import ImageOptions, usable
+    from CSpineFractureLib.datasets.yolo import write_yolo
+
+    shares_of(split)
+    options = ImageOptions(
+        classes=classes or ("fracture" if to == "png" else "vertebrae"),
+        window=window,
+        image_format=image_format,
+        negatives=negatives,
+        added=added,
+        least_pixels=least_pixels,
+        seed=seed,
+        unannotated_as_negative=unannotated_as_negative,
+        slice_ratios=split if by_slice else None,
+    )
+    records = _reader(str(context.info_name))(source)
+    able = sorted((record for record in records if usable(record, options)), key=lambda record: record.id)[:limit]
+    if not able:
+        needed = "a vertebra mask" if options.classes == "vertebrae" else "what is needed known of its slices"
+        message = f"None of the {len(records)} studies in '{source}' has {needed}; choose other studies or --classes."
+        raise UserError(message)
+    if not by_slice:
+        able = split_records(able, split, seed)
+    write = {"yolo": write_yolo, "png": write_slice_folders, "coco": write_coco}[to]
+    with shown_progress("auto", sys.stdout) as show:
+        images = write(
+            able,
+            output,
+            options,
+            lambda done, total: show({"stage": "images", "done": done, "total": total, "message": "Making images"}),
+        )
+    for name in sorted({image.split for image in images}):
+        own = [image for image in images if image.split == name]
+        boxed = sum(bool(image.boxes) for image in own)
+        studies = len({image.study for image in own})
+        typer.echo(f"{name}: {len(own)} images of {studies} studies, {boxed} with boxes, {len(own) - boxed} without")
+    if by_slice:
+        typer.echo("Split by slice: one patient lies in several splits, so scores on these images are too good.")
+
+
+for _source, _text in SOURCES.items():
+    app.command(_source, help=_text)(convert)
+
+
+@app.command("check")
+def check(folder: Annotated[Path, typer.Argument(help="Folder of a data set of any kind.")]) -> None:
+    """Say what is wrong in a data set, one sentence for each fault; exit code 1 where there is any."""
+    from CSpineFractureLib.datasets.check import check_dataset
+
+    faults = check_dataset(folder)
+    for fault in faults:
+        typer.echo(fault)
+    if faults:
+        typer.echo(f"{len(faults)} fault{'s' if len(faults) > 1 else ''} found in '{folder}'.")
+        raise typer.Exit(1)
+    typer.echo(f"No faults found in '{folder}'.")
+
+
+def _reader(source: str) -> Callable[[Path], list[StudyRecord]]:
+    """What reads the studies of a source."""
+    if source == "rsna":
+        from CSpineFractureLib.datasets.rsna_read import read_rsna as read
+    elif source == "phantom":
+        from CSpineFractureLib.datasets.phantoms import read_phantoms as read
+    else:
+        from CSpineFractureLib.datasets.corrections import read_corrections as read
+    return read
