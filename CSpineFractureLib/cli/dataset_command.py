@@ -127,6 +127,32 @@ def check(folder: Annotated[Path, typer.Argument(help="Folder of a data set of a
     typer.echo(f"No faults found in '{folder}'.")
 
 
+@app.command("giveaway")
+def giveaway(
+    folder: Annotated[Path, typer.Argument(help="Folder of studies with known fractures.")],
+    source: Annotated[str, typer.Option("--source", help="phantom, rsna or corrections.")] = "phantom",
+    limit: Annotated[float, typer.Option(help="Exit code 1 where an area under the curve reaches this.")] = 0.7,
+) -> None:
+    """Can brightness and plain texture of whole slices tell the fractures? They should not: near 0.5 is good."""
+    from CSpineFractureLib.cli.progress import shown_progress
+    from CSpineFractureLib.datasets.giveaway import giveaway as measure
+
+    if source not in SOURCES:
+        message = f"--source {source} is not known; use one of {', '.join(SOURCES)}."
+        raise UserError(message)
+    with shown_progress("auto", sys.stdout) as show:
+        found = measure(
+            _reader(source)(folder),
+            on_progress=lambda done, total: show(
+                {"stage": "giveaway", "done": done, "total": total, "message": "Measuring slices"}
+            ),
+        )
+    typer.echo(f"Slices: AUC {found.slices_auc:.3f} ({found.fractured_slices} of {found.slices} show a fracture)")
+    typer.echo(f"Studies: AUC {found.studies_auc:.3f} ({found.fractured_studies} of {found.studies} are fractured)")
+    if max(found.slices_auc, found.studies_auc) >= limit:
+        raise typer.Exit(1)
+
+
 def _reader(source: str) -> Callable[[Path], list[StudyRecord]]:
     """What reads the studies of a source."""
     if source == "rsna":

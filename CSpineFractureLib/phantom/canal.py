@@ -1,7 +1,7 @@
 """What lies in and between the vertebrae: cord, cerebrospinal fluid, epidural fat, discs and joint cartilage.
 
-Cord 13 x 7 mm at C5 and less above and below (Sherman et al., AJNR 1990;11:369-372); thecal sac about 3 mm narrower than
-the canal. Discs: annulus brighter than nucleus, both within 70-115 HU (Gilbert et al., Radiology 1989 for disc HU).
+Cord 13 x 7 mm at C5 and less above and below (Sherman et al., AJNR 1990;11:369-372); the thecal sac is some 3 mm
+narrower than the canal. In the discs the annulus is about 13 HU brighter than the nucleus.
 """
 
 from __future__ import annotations
@@ -12,11 +12,19 @@ from CSpineFractureLib.phantom.bone import to_local
 from CSpineFractureLib.phantom.frames import Frames
 from CSpineFractureLib.phantom.shapes import superellipse
 
-LIGAMENT_HU, CSF_HU, CORD_HU, ANNULUS_HU, NUCLEUS_HU = 62.0, 7.0, 38.0, 98.0, 82.0
+LIGAMENT_HU = 62.0
 # half width, half depth of the cord in mm
 CORD = {
-    "C0": (6.6, 5.2), "C1": (5.9, 4.2), "C2": (5.8, 3.8), "C3": (6.1, 3.6), "C5": (6.6, 3.5), "C6": (6.4, 3.4),
-    "C7": (5.6, 3.3), "T1": (4.9, 3.2), "T3": (4.4, 3.2), "T6": (4.2, 3.1),
+    "C0": (6.6, 5.2),
+    "C1": (5.9, 4.2),
+    "C2": (5.8, 3.8),
+    "C3": (6.1, 3.6),
+    "C5": (6.6, 3.5),
+    "C6": (6.4, 3.4),
+    "C7": (5.6, 3.3),
+    "T1": (4.9, 3.2),
+    "T3": (4.4, 3.2),
+    "T6": (4.2, 3.1),
 }
 
 
@@ -54,11 +62,23 @@ def paint_canal(f: Frames) -> None:
     sac_wide, sac_deep = wide - np.float32(1.9 * s), deep - np.float32(1.1 * s)
     forward = np.float32(0.5 * s)
     sac = np.maximum(superellipse(x, y - forward, sac_wide, sac_deep, 2.0), column(f.heights) - np.float32(top))
-    f.paint(index, sac, np.float32(CSF_HU))
+    f.paint(index, sac, np.float32(f.person.csf_hu))
+    _mark(f, s)
     cord_wide, cord_deep = f.along({k: np.array(v) * s for k, v in CORD.items()}, index)
     shift = np.float32(0.7 * s)
     narrow = np.minimum(cord_wide, sac_wide - 1.2), np.minimum(cord_deep, sac_deep - 1.0)
-    f.paint(index, superellipse(x, y - shift, *narrow), np.float32(CORD_HU))
+    f.paint(index, superellipse(x, y - shift, *narrow), np.float32(f.person.cord_hu))
+
+
+def _mark(f: Frames, s: float) -> None:
+    for level in ("C1", "C2", "C3", "C5", "C7", "T1"):
+        r, a, turn = (float(np.interp(f.level[level], f.heights, q)) for q in (f.canal_r, f.canal_a, f.turn))
+        f.mark("cord", (r, a + 0.7 * s, f.level[level]))
+        if level == "C1":
+            wide = float(np.interp(f.level[level], f.heights, f.canal_half[0]))
+            for side in (-1, 1):
+                out = side * (5.9 * s + wide - 1.9 * s) / 2
+                f.mark("csf", (r + out * np.cos(turn), a + out * np.sin(turn), f.level[level]))
 
 
 def paint_discs(f: Frames) -> None:
@@ -71,6 +91,7 @@ def paint_discs(f: Frames) -> None:
         wide, deep = (above.width + below.width) / 4, (above.depth + below.depth) / 4
         reach = max(wide, deep) + 5
         index = f.box(middle - reach, middle + reach, 0)
+        f.mark("disc", middle)
         if index is None:
             continue
         _, axes = f.canvas.window(tuple(middle - reach), tuple(middle + reach))
@@ -81,4 +102,4 @@ def paint_discs(f: Frames) -> None:
         ring = superellipse(x, y, np.float32(wide + 0.4), np.float32(deep + 0.7), 2.4)
         d = np.maximum(ring, np.maximum(high, low))
         core = np.clip((-ring - 3.0) / 2.0, 0, 1)
-        f.paint(index, d, ANNULUS_HU + (NUCLEUS_HU - ANNULUS_HU) * core + 2 * f.middle[index])
+        f.paint(index, d, f.person.disc_hu + 13 * (1 - core) + 2 * f.middle[index])

@@ -5,6 +5,8 @@ Head frame (mm of a mean head). Places after axial CT of adults.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from CSpineFractureLib.phantom.frames import Frames
@@ -39,12 +41,19 @@ def paint_face_soft(f: Frames, rng: np.random.Generator, open_mm: float) -> None
             ([(6, 62, -44, 4.0, 4.5), (16, 45, -56, 3.8, 4.6), (26, 30, -54, 3, 3.5)], 0),
         ]
         for nodes, standing in parts:
-            rows = np.array([(side * x, y, z, a, b, 0, 1.0 if standing else 0.2, 0.0 if standing else 1.0) for x, y, z, a, b in nodes])
+            rows = np.array(
+                [
+                    (side * x, y, z, a, b, 0, 1.0 if standing else 0.2, 0.0 if standing else 1.0)
+                    for x, y, z, a, b in nodes
+                ]
+            )
             _band(f, rows, muscle)
     for body, hu in ((_tongue(f, rng, open_mm), 54.0), (_floor(f), 58.0)):
         box, d = body
         if box is not None:
-            f.paint(box, np.maximum(d, 3.0 - f.bone[box]), hu + 6 * f.middle[box] + 3 * f.fine[box], 2.0)
+            x = f.head[0][box]
+            raphe = np.clip(1.3 - np.abs(x + 1.5 * f.broad[box]), 0, 1) * 45
+            f.paint(box, np.maximum(d, 3.0 - f.bone[box]), hu - raphe + 6 * f.middle[box] + 3 * f.fine[box], 2.0)
     _lips(f)
 
 
@@ -55,7 +64,7 @@ def _band(f: Frames, rows: np.ndarray, hu) -> None:
         return
     q = f.crop(f.head, box)
     d, rows = None, curve(rows, 16.0)
-    for a, b in zip(rows[:-1], rows[1:], strict=True):
+    for a, b in pairwise(rows):
         piece = ribbon_piece(q, a, b)
         d = piece if d is None else np.minimum(d, piece)
     f.paint(box, (d + 0.6 * f.fine[box]) * f.size, hu(box))
@@ -67,8 +76,13 @@ def _tongue(f: Frames, rng: np.random.Generator, open_mm: float):
         return None, None
     q = f.crop(f.head, box)
     high = rng.uniform(4, 13) - 0.6 * open_mm
-    body = ellipsoid(q, (0, 45, -16), (23, 29, 16 + high))
-    root = ellipsoid(q, (0, 34, -34), (20, 17, 22))
+    x, y, z = q
+    half = np.clip(11 + 0.62 * (66 - y), 8, 25.5)
+    low, top = -47.0, high - 0.012 * (y - 42) ** 2
+    rise = np.clip((z + 47) / 30, 0, 1)
+    side = (np.abs(x / (half * (0.72 + 0.28 * rise))) ** 2.6 + np.abs((y - 38) / 29) ** 2.6) ** np.float32(1 / 2.6)
+    body = smooth_max((side - 1) * 18, np.maximum(z - top + 0.008 * x * x, low - z), 6.0)
+    root = ellipsoid(q, (0, 33, -34), (21, 18, 24))
     return box, smooth_min(body, root, 8.0) + 0.8 * f.middle[box]
 
 
@@ -106,7 +120,11 @@ def paint_face_bones(f: Frames, rng: np.random.Generator) -> None:
     q = (np.abs(x), y, z)
     wall = rng.uniform(1.1, 1.7)
     big = rng.uniform(0.88, 1.1)
-    sinus = smooth_max(ellipsoid(q, (28, 41, 33), (14 * big, 17, 19 * big)), 0.55 * (q[0] - 16) + (y - 62), 4.0)
+    wavy = 1.2 * f.middle[box] + 0.8 * f.broad[box]
+    sinus = smooth_max(
+        ellipsoid(q, (28, 42, 33), (16.5 * big, 20, 20 * big)), 0.70 * (q[0] - 15) - 0.71 * (y - 25), 5.0
+    )
+    sinus = smooth_max(sinus, np.maximum(15.0 + 0.12 * (z - 30) - q[0], y - 55 + 0.25 * (q[0] - 20)), 5.0) + wavy
     nose = _nose(q)
     d, _ = arch_line(x, y, 25, 76, 30)
     alveolus = smooth_max(d - 5.2, np.abs(z - 10.5) - 9.0, 3.0)
@@ -123,9 +141,11 @@ def paint_face_bones(f: Frames, rng: np.random.Generator) -> None:
         [(37, 50, 30, 3, 9), (48, 46, 32, 4.5, 9), (55, 36, 33, 3.4, 6), (60, 24, 33, 2.0, 4), (61, 12, 32, 2.4, 4.5)],
         [(46, 48, 36, 4.5, 6), (46, 46, 50, 3.5, 5), (47, 44, 62, 4, 5)],
         [(18, 58, 38, 4, 4), (30, 55, 43, 3, 3), (42, 51, 42, 3.5, 4)],
+        [(47, 44, 56, 2.2, 9), (40, 30, 58, 1.6, 12), (30, 20, 58, 2.2, 12)],
+        [(10, 62, 72, 5, 6), (20, 64, 77, 4, 5), (34, 61, 79, 3.6, 4.5), (45, 52, 75, 4, 5), (47, 45, 64, 4, 5)],
     ):
         rows = curve(np.array([(*n, 0, 0.15, 1.0) for n in nodes]), 9.0)
-        for a, b in zip(rows[:-1], rows[1:], strict=True):
+        for a, b in pairwise(rows):
             bone = np.minimum(bone, ribbon_piece(q, a, b))
     for nodes in ([(12, 29), (18, 23)], [(15, 31), (27, 20)]):
         (ax, ay), (bx, by) = nodes
@@ -134,14 +154,21 @@ def paint_face_bones(f: Frames, rng: np.random.Generator) -> None:
         bone = np.minimum(bone, np.maximum(plate, np.maximum(4 - z, z - 42)))
     body = ellipsoid(q, (15, 31, 30), (5.5, 4.5, 13))
     bone = smooth_min(bone, body, 3.0) + 0.3 * f.fine[box]
+    lined = np.minimum(np.maximum(nose - 1.2, 17.0 - y), sinus)
+    f.paint(box, lined * f.size, 44 + 5 * f.middle[box])
     depth = -bone
     hard, soft = f.person.cortical_hu * 0.92, f.person.trabecular_hu * 1.15
     marrow = np.clip((depth - 1.3) / 0.8, 0, 1)
     f.paint(box, bone * f.size, hard + (soft - hard + 60 * f.fine[box]) * marrow)
     swollen = rng.random(2) < 0.25
     level = np.where(x > 0, 24.0 if swollen[0] else -50.0, 24.0 if swollen[1] else -50.0)
-    f.paint(box, np.maximum(sinus + wall * 0.6, np.maximum(-bone, 0.0) - 9) * f.size, np.where(z < level, 20.0, AIR_HU).astype(np.float32))
+    f.paint(
+        box,
+        np.maximum(sinus + wall * 0.6, np.maximum(-bone, 0.0) - 9) * f.size,
+        np.where(z < level, 20.0, AIR_HU).astype(np.float32),
+    )
     _nasal_air(f, rng)
+    _eyes(f)
 
 
 def _nose(q) -> np.ndarray:
@@ -165,16 +192,41 @@ def _nasal_air(f: Frames, rng: np.random.Generator) -> None:
     air = smooth_max(_nose(q) + lining, -septum, 0.8)
     for side in (-1, 1):
         swell = rng.uniform(0.7, 1.25)
-        for cz, size in ((28, (3.6, 20, 5.5)), (40, (2.8, 15, 4.5)), (50, (2.0, 9, 3.5))):
+        for cz, size in ((28, (4.8, 20, 6.5)), (40, (3.8, 15, 5.2)), (50, (2.4, 9, 3.5))):
             shell = ellipsoid((x, y, z), (side * (9.0 - 0.11 * (cz - 28)), 47, cz), (size[0] * swell, size[1], size[2]))
             air = np.maximum(air, -shell)
     back = ellipsoid(q, (0, 20, 26), (12.5, 11, 11))
     tip = capsule_path(q, np.array([(6, 80, 26, 4.0), (6, 90, 24, 3.4)]))
-    air = np.minimum(np.minimum(air, np.maximum(back, -(np.abs(z - 40) - 24))), tip)
-    f.paint(box, air * f.size, np.float32(AIR_HU))
+    air = np.minimum(np.minimum(air, np.maximum(back, np.abs(z - 40) - 24)), tip)
+    air = np.where(q[1] < 76, np.maximum(air, (f.skin[box] + 2.6) / f.size), air)
+    f.paint(box, air * f.size, np.float32(AIR_HU), under_skin_mm=None)
     cells = np.maximum(np.maximum(q[0] - 11, np.abs(y - 38) - 14), np.abs(z - 58) - 7)
     wall = np.minimum(np.abs(np.sin(x * 0.55) * 1.6), np.abs(np.sin(y * 0.42 + f.middle[box]) * 2.2)) - 0.55
     f.paint(box, np.maximum(cells, -wall) * f.size, np.float32(-930.0))
+
+
+def _eyes(f: Frames) -> None:
+    """Globes with lenses, optic nerves and straight muscles in the fat of the orbits."""
+    for side in (-1, 1):
+        box = f.head_box(
+            np.minimum((side * 8, 8, 46), (side * 48, 8, 46)), np.maximum((side * 8, 70, 84), (side * 48, 70, 84)), 3
+        )
+        if box is None:
+            continue
+        x, y, z = f.crop(f.head, box)
+        q = (x * side, y, z)
+        cone = np.hypot(q[0] - 31 + 0.45 * (46 - y), z - 62) - np.clip(3 + 0.40 * (y - 12), 2, 16)
+        orbit = smooth_max(cone, np.maximum(12 - y, y - 50), 4.0)
+        f.paint(box, orbit * f.size, np.float32(f.person.fat_hu + 12))
+        muscles = np.maximum(np.abs(cone + 4.5) - 1.6, np.maximum(18 - y, y - 46))
+        quarter = np.abs(np.sin(2 * np.arctan2(z - 62, q[0] - 31 + 0.45 * (46 - y)))) * 6 - 2.6
+        f.paint(box, np.maximum(muscles, quarter) * f.size, np.float32(55.0))
+        nerve = capsule_path(q, np.array([(16, 12, 62, 1.8), (29.5, 39, 62, 1.8)]))
+        f.paint(box, nerve * f.size, np.float32(40.0))
+        globe = ellipsoid(q, (31, 48, 62), (12, 12, 12))
+        f.paint(box, globe * f.size, np.float32(18.0))
+        f.paint(box, (np.abs(globe + 0.7) - 0.7) * f.size, np.float32(55.0))
+        f.paint(box, ellipsoid(q, (31.5, 56.5, 62), (4.6, 2.0, 4.6)) * f.size, np.float32(90.0))
 
 
 def paint_soft_palate(f: Frames, rng: np.random.Generator, open_mm: float) -> None:
@@ -189,11 +241,18 @@ def paint_soft_palate(f: Frames, rng: np.random.Generator, open_mm: float) -> No
         dome = 13.5 - 0.016 * x * x - 0.006 * np.clip(y - 45, 0, 40) ** 2 - 0.010 * np.clip(45 - y, 0, 40) ** 2
         d = np.maximum(np.abs(z - dome + gap) - gap + 0.9 * f.middle[box], np.hypot(x / 19, (y - 47) / 25) * 19 - 19)
         f.paint(box, d * f.size, np.float32(AIR_HU))
-    nodes = np.array([(0, 33, 17, 13, 3.2), (0, 24, 12, 11, 4.0), (0, 17.5, 2, 7, 3.6), (0, 15.5, -9, 3.2, 2.8), (0, 15.5, -14, 2, 2)])
+    nodes = np.array(
+        [
+            (0, 33, 17, 13, 3.2),
+            (0, 24, 12, 11, 4.0),
+            (0, 17.5, 2, 7, 3.6),
+            (0, 15.5, -9, 3.2, 2.8),
+            (0, 15.5, -14, 2, 2),
+        ]
+    )
     rows = curve(np.hstack([nodes, np.tile([0.0, -0.45, 0.9], (5, 1))]), 6.0)
     d = None
-    for a, b in zip(rows[:-1], rows[1:], strict=True):
+    for a, b in pairwise(rows):
         piece = ribbon_piece(p, a, b)
         d = piece if d is None else np.minimum(d, piece)
     f.paint(box, (d + 0.3 * f.fine[box]) * f.size, np.float32(52.0))
-

@@ -8,7 +8,7 @@ smooth field, so that nothing is straight or mirrored.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import ndimage
@@ -19,11 +19,12 @@ from CSpineFractureLib.phantom.morphometry import LEVELS, Spine
 from CSpineFractureLib.phantom.person import Person
 from CSpineFractureLib.phantom.sdf import Canvas, Points
 from CSpineFractureLib.phantom.shapes import noise_field
-from CSpineFractureLib.phantom.vertebral_arch import canal_centre
 from CSpineFractureLib.phantom.vertebrae import reach, vertebra_distance
+from CSpineFractureLib.phantom.vertebral_arch import canal_centre
 
 Index = tuple[slice, slice, slice]
 NAMES = ("C0", *LEVELS, "T4", "T6")
+STRAIGHT = ("disc", "cord", "csf", "fat")
 WARP_MM, FAR_FROM_BONE = 2.6, 30.0
 
 
@@ -31,7 +32,7 @@ def head_pose(spine: Spine, rng: np.random.Generator) -> tuple[np.ndarray, np.nd
     """Axes (rows right, anterior, superior) and origin (RAS mm) of the head on C1.
 
     The head nods about the middle of the occipital condyles' curve, so that it stays seated on C1; the nod partly
-    undoes C1's lean, as people look straight ahead (range after Panjabi et al., J Orthop Res 1988;6:726-732).
+    undoes C1's lean, as people look straight ahead (range after Panjabi et al., Spine 1988;13:726-730).
     """
     atlas = spine["C1"]
     lean = np.degrees(np.arcsin(np.clip(atlas.axes[2][1], -1, 1)))
@@ -48,12 +49,14 @@ class Frames:
     def __init__(self, canvas: Canvas, spine: Spine, person: Person, head: tuple, rng: np.random.Generator) -> None:
         self.canvas, self.spine, self.person = canvas, spine, person
         self.size = spine.size
+        self.marks: dict[str, list[list[float]]] = {}
         self.head_axes, self.head_origin = head
         shape = canvas.hu.shape
         _, axes = canvas.window((-1e3,) * 3, (1e3,) * 3)
         self.heights = axes[2].ravel()
         self._line()
         step = canvas.spacing[0]
+        self.skin = np.full(shape, -FAR_FROM_BONE, np.float32)
         self.fine, self.middle, self.broad = (noise_field(rng, shape, mm / step) for mm in (3.4, 9.0, 28.0))
         self.bone = self._bone_distance(axes)
         self.world = self._warped(axes, rng)
@@ -128,8 +131,8 @@ class Frames:
         field = np.full(self.canvas.hu.shape, FAR_FROM_BONE, np.float32)
         for v in self.spine.vertebrae:
             half, ahead, behind, tall = reach(v)
-            low = v.centre - [half + 6, behind + 6, tall + 4]
-            high = v.centre + [half + 6, ahead + 8, tall + 4]
+            low = np.subtract(v.centre, (half + 6, behind + 6, tall + 4))
+            high = np.add(v.centre, (half + 6, ahead + 8, tall + 4))
             found = self.canvas.window(tuple(low), tuple(high))
             if found is None:
                 continue
@@ -196,20 +199,55 @@ class Frames:
         values = _smooth(heights, rows, self.heights[index[0]])
         return [values[:, n].astype(np.float32)[:, None, None] for n in range(rows.shape[1])]
 
+    # -- marks
+    def mark(self, tissue: str, point: Sequence[float]) -> None:
+        """Note a place (RAS mm) deep inside a tissue, if it is on the canvas and 4 mm from bone."""
+        at = np.array(point, float)
+        here = self._voxel(at)
+        if here is None or (tissue not in STRAIGHT and self.bone[here] < 4):
+            return
+        if tissue not in STRAIGHT:
+            k, j, i = here
+            at -= np.array([w[here] for w in self.world]) - (self.canvas.ijk_to_ras @ [i, j, k, 1])[:3]
+        if self._voxel(at) is not None:
+            self.marks.setdefault(tissue, []).append([float(c) for c in at])
+
+    def _voxel(self, point: np.ndarray) -> tuple[int, int, int] | None:
+        """Index ``(k, j, i)`` of the voxel at a point (RAS mm); ``None`` off the canvas."""
+        i, j, k = np.rint((np.linalg.inv(self.canvas.ijk_to_ras) @ [*point, 1])[:3]).astype(int)
+        shape = self.canvas.hu.shape
+        if 0 <= k < shape[0] and 0 <= j < shape[1] and 0 <= i < shape[2]:
+            return int(k), int(j), int(i)
+        return None
+
     # -- painting
-    def paint(self, index: Index | None, distance: np.ndarray, hu: float | np.ndarray, soft_mm: float = 0.0) -> None:
-        """Blend a body into the canvas with partial volume at its edge."""
+    def paint(
+        self,
+        index: Index | None,
+        distance: np.ndarray,
+        hu: float | np.ndarray,
+        soft_mm: float = 0.0,
+        under_skin_mm: float | None = 1.5,
+    ) -> None:
+        """Blend a body into the canvas with partial volume at its edge; nothing but what may comes out of the skin."""
         if index is None:
             return
+        if under_skin_mm is not None:
+            distance = np.maximum(distance, self.skin[index] + np.float32(under_skin_mm))
         width = np.float32(max(self.canvas.spacing[0], soft_mm))
         cover = np.clip(0.5 - distance / width, 0.0, 1.0)
         region = self.canvas.hu[index]
         region += cover * (hu - region)
 
-    def paint_at(self, index: Index | None, body: Callable[[Index], tuple[np.ndarray, float | np.ndarray]]) -> None:
-        """Like ``paint`` for a function of the index; nothing is computed outside the canvas."""
-        if index is not None:
-            self.paint(index, *body(index))
+    def tucked(self, point: np.ndarray, depth_mm: float) -> np.ndarray:
+        """A point (RAS mm) moved backwards until it lies ``depth_mm`` under the skin; unchanged off the canvas."""
+        at = np.array(point, float)
+        for _ in range(12):
+            here = self._voxel(at)
+            if here is None or self.skin[here] < -depth_mm:
+                break
+            at[1] -= 2.0
+        return at
 
     def crop(self, fields: Sequence[np.ndarray], index: Index) -> tuple[np.ndarray, ...]:
         """Views of full fields in a window."""

@@ -1,10 +1,12 @@
 """The lower jaw and the teeth.
 
-Mandible after Loukas et al. and axial CT: body about 28 mm tall and 11 mm thick, ramus 60 mm tall and 6 mm thick, gonial
-angle 120-125 degrees. Teeth by Wheeler, Dental Anatomy: crown widths from 5.3 mm (lower incisor) to 11 mm (molar).
+Mandible after axial CT of adults: body about 28 mm tall and 11 mm thick, ramus 60 mm tall and 6 mm thick. Sizes of
+teeth after Wheeler's Dental Anatomy: crowns from 5.4 mm (lower incisor) to 11 mm (molar) wide.
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import numpy as np
 
@@ -14,11 +16,45 @@ from CSpineFractureLib.phantom.shapes import curve, polygon, ribbon_piece
 
 DENTINE_HU, ENAMEL_HU, METAL_HU, PULP_HU = 1500.0, 2600.0, 3200.0, 150.0
 # width along the arch, depth across it, crown height, root length (mm), middle incisor to second molar
-UPPER = [(8.5, 7, 10, 13), (6.5, 6, 9, 13), (7.5, 8, 10, 17), (7, 9, 8.5, 14), (7, 9, 8.5, 14), (10.3, 11, 7.5, 13), (9.8, 11, 7, 12)]
-LOWER = [(5.4, 6, 8.8, 12.5), (5.8, 6.5, 9, 14), (7, 7.5, 10.5, 16), (7, 7.5, 8.5, 14), (7, 8, 8, 14.5), (11, 10.2, 7.5, 14), (10.5, 10, 7, 13)]
+UPPER = [
+    (8.5, 7, 10, 13),
+    (6.5, 6, 9, 13),
+    (7.5, 8, 10, 17),
+    (7, 9, 8.5, 14),
+    (7, 9, 8.5, 14),
+    (10.3, 11, 7.5, 13),
+    (9.8, 11, 7, 12),
+]
+LOWER = [
+    (5.4, 6, 8.8, 12.5),
+    (5.8, 6.5, 9, 14),
+    (7, 7.5, 10.5, 16),
+    (7, 7.5, 8.5, 14),
+    (7, 8, 8, 14.5),
+    (11, 10.2, 7.5, 14),
+    (10.5, 10, 7, 13),
+]
 BODY = [(44.0, 14, -24), (40, 28, -29), (34, 42, -31), (25, 54, -31.5), (13, 63.5, -31), (0, 67, -30.5)]
-RAMUS = [(6, -27), (3.5, -14), (2.0, 4), (-1.5, 20), (-3.5, 27), (0.5, 30.5), (6, 28), (7.5, 20), (13, 15), (21, 19), (27, 27),
-         (30, 22), (31, 6), (34, -10), (42, -20), (36, -43), (24, -41), (14, -36)]
+RAMUS = [
+    (6, -27),
+    (3.5, -14),
+    (2.0, 4),
+    (-1.5, 20),
+    (-3.5, 27),
+    (0.5, 30.5),
+    (6, 28),
+    (7.5, 20),
+    (13, 15),
+    (21, 19),
+    (27, 27),
+    (30, 22),
+    (31, 6),
+    (34, -10),
+    (42, -20),
+    (36, -43),
+    (24, -41),
+    (14, -36),
+]
 
 
 class Jaw:
@@ -63,7 +99,7 @@ class Jaw:
         mirrored = rows[-2] * np.array([-1, 1, 1, 1, 1, -1, 1, 1])
         path = [*rows, mirrored]
         body = None
-        for a, b in zip(path[:-1], path[1:], strict=True):
+        for a, b in pairwise(path):
             piece = ribbon_piece(q, np.asarray(a), np.asarray(b))
             body = piece if body is None else np.minimum(body, piece)
         d = smooth_min(d, body, 4.0)
@@ -107,7 +143,9 @@ class Jaw:
             centre = (x + shift[0], y + shift[1], -4.0 + lift + (0.9 if upper else -0.9))
             self._tooth(centre, angle, (wide, deep, crown, root), upper, side, metal, whole, n)
 
-    def _tooth(self, centre: tuple, angle: float, size: tuple, upper: bool, side: int, metal: bool, whole: bool, n: int) -> None:
+    def _tooth(
+        self, centre: tuple, angle: float, size: tuple, upper: bool, side: int, metal: bool, whole: bool, n: int
+    ) -> None:
         f = self.f
         wide, deep, crown, root = size
         sign = 1 if upper else -1
@@ -132,7 +170,9 @@ class Jaw:
         b = np.float32(deep / 2) * edge * (1 - 0.12 * share**2 - 0.52 * taper)
         ring = ((np.abs(along / a) ** 3 + np.abs(across / b) ** 3) ** np.float32(1 / 3) - 1) * np.minimum(a, b)
         if n > 4:
-            split = np.minimum(np.abs(along), np.abs(across) + 2.2) - np.float32(0.2 + 1.1) * np.clip(taper * 3 - 0.6, 0, 1)
+            split = np.minimum(np.abs(along), np.abs(across) + 2.2) - np.float32(0.2 + 1.1) * np.clip(
+                taper * 3 - 0.6, 0, 1
+            )
             ring = np.maximum(ring, -np.where(taper > 0.2, split, 9.0))
             cusps = np.float32(0.9) * np.cos(along * 6.3 / wide) * np.cos(across * 6.3 / deep)
         else:

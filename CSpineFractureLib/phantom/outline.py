@@ -15,18 +15,18 @@ from CSpineFractureLib.phantom.shapes import Outline
 NECK_COLUMNS = [-130, -95, -85, -75, -65, -55, -45, -30, -15, 0, 15, 30, 45, 55, 65, 75, 95, 130]
 NECK = {
     "C0": [-80, -60, -45, -20, 18, 32, 40, 46, 48, 44, 30, 10, -10, -25, -40, -55, -75, -120],
-    "C1": [-80, -55, -40, -14, 22, 36, 44, 50, 52, 48, 36, 18, 0, -15, -30, -45, -70, -110],
-    "C3": [-80, -45, -30, -8, 26, 41, 49, 54, 55, 53, 46, 35, 20, 4, -12, -30, -60, -100],
-    "C4": [-80, -45, -30, -6, 27, 42, 50, 55, 56, 53, 46, 36, 22, 10, -8, -26, -60, -100],
-    "C5": [-80, -40, -25, -4, 29, 44, 52, 57, 58, 55, 47, 35, 19, 9, -10, -26, -60, -100],
-    "C6": [-75, -32, -15, 10, 38, 52, 60, 65, 64, 58, 48, 34, 17, 4, -12, -28, -60, -100],
-    "C7": [-70, -22, 2, 32, 56, 74, 84, 86, 79, 66, 53, 38, 20, 3, -12, -28, -55, -95],
+    "C1": [-80, -55, -40, -8, 30, 41, 47, 51, 52, 48, 36, 18, 0, -15, -30, -45, -70, -110],
+    "C3": [-80, -45, -30, 4, 34, 46, 52, 56, 56, 53, 46, 35, 20, 4, -12, -30, -60, -100],
+    "C4": [-80, -45, -28, 8, 37, 48, 54, 57, 57, 54, 47, 37, 23, 11, -8, -26, -60, -100],
+    "C5": [-80, -40, -22, 14, 39, 50, 56, 59, 58, 55, 48, 37, 22, 11, -10, -26, -60, -100],
+    "C6": [-75, -32, -10, 28, 48, 58, 64, 67, 65, 59, 50, 37, 20, 6, -12, -28, -60, -100],
+    "C7": [-70, -22, 16, 46, 66, 80, 88, 88, 80, 68, 56, 41, 22, 4, -12, -28, -55, -95],
     "T1": [-60, -8, 24, 58, 88, 116, 134, 138, 122, 95, 70, 48, 27, 8, -8, -22, -50, -85],
     "T2": [-50, 8, 50, 98, 140, 163, 174, 178, 173, 152, 120, 82, 48, 26, 2, -14, -40, -75],
-    "T3": [-40, 22, 72, 120, 162, 184, 192, 196, 194, 184, 164, 130, 92, 62, 28, 2, -25, -60],
-    "T6": [-20, 60, 110, 150, 180, 200, 208, 212, 212, 208, 196, 178, 150, 130, 106, 78, 20, -40],
+    "T3": [-40, 22, 72, 120, 162, 184, 192, 196, 194, 184, 165, 134, 100, 72, 38, 6, -25, -60],
+    "T6": [-20, 60, 110, 150, 180, 200, 208, 212, 212, 208, 199, 186, 168, 150, 126, 92, -40, -90],
 }
-HEAD_COLUMNS = [-115, -105, -95, -85, -75, -60, -40, -20, 0, 20, 40, 55, 64, 72, 80, 90, 100, 120]
+HEAD_COLUMNS = [-126, -116, -105, -93, -80, -61, -40, -20, 0, 20, 40, 55, 64, 72, 80, 90, 100, 120]
 HEAD = {
     -62: [-99, -90, -80, -70, -60, -50, -30, -20, -12, -8, -8, -12, -20, -30, -40, -55, -70, -90],
     -52: [-99, -90, -80, -70, -60, -45, -25, -5, 8, 18, 17, 9, 0, -12, -25, -45, -60, -90],
@@ -48,10 +48,10 @@ HEAD = {
 }
 
 
-def neck_outline(f: Frames, rng: np.random.Generator) -> np.ndarray:
-    """Distance to the deep fascia of neck and shoulders (mm), over the whole canvas."""
+def neck_outlines(f: Frames, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Distances (mm) to the deep fascia of neck and shoulders and to the skin over it, on the whole canvas."""
     person = f.person
-    drop = float(rng.normal(0, 7)) * f.size
+    drop = float(rng.normal(0, 5)) * f.size
     rows, table = [], []
     for name, widths in NECK.items():
         shift = drop if name[0] == "T" else drop * 0.4 if name == "C7" else 0.0
@@ -64,20 +64,33 @@ def neck_outline(f: Frames, rng: np.random.Generator) -> np.ndarray:
         table.append(w * f.size)
     order = np.argsort(rows)
     columns = [c * f.size for c in NECK_COLUMNS]
-    outline = Outline(list(np.array(rows)[order]), columns, np.array(table)[order])
+    fascia = Outline(list(np.array(rows)[order]), columns, np.array(table)[order])
+    skin = fascia.grown(_fat_table(f, fascia))
     x = f.u * (1 + np.float32(person.uneven) * np.sign(f.u))
-    return outline.distance(x, f.v, f.heights.astype(np.float32)[:, None, None])
+    z = f.heights.astype(np.float32)[:, None, None]
+    return fascia.distance(x, f.v, z), skin.distance(x, f.v, z)
 
 
-def head_outline(f: Frames, rng: np.random.Generator) -> np.ndarray:
-    """Distance to the skin of a lean head (mm), over the whole canvas."""
+def _fat_table(f: Frames, fascia: Outline) -> np.ndarray:
+    """Thickness (mm) of skin and fat on the neck: most behind, more towards the shoulders, least at the sides."""
+    rows, columns = fascia.table.shape
+    z = fascia.low[0] + fascia.step * np.arange(rows)[:, None]
+    y = (fascia.low[1] + fascia.step * np.arange(columns)[None, :]) / f.size
+    behind, ahead = np.clip(-y / 50, 0, 1), np.clip(y / 40, 0, 1)
+    low = np.clip((f.level["C4"] - z) / 60, 0, 1)
+    return 1.6 + f.person.fat_mm * (0.45 + 0.55 * behind + 0.1 * ahead) * (1 + 0.3 * low)
+
+
+def head_outline(f: Frames, rng: np.random.Generator, rows: slice) -> np.ndarray:
+    """Distance to the skin of a lean head (mm) in some slices."""
     table = np.array(list(HEAD.values()), float)
     broad = float(np.clip(rng.normal(1.0, 0.03), 0.93, 1.07))
     outline = Outline(list(HEAD), HEAD_COLUMNS, np.where(table > 0, table * broad, table))
-    x, y, z = f.head
+    x, y, z = f.crop(f.head, (rows, slice(None), slice(None)))
     x = x * (1 + np.float32(f.person.uneven) * np.sign(x))
     ears = _ears(x, y, z, rng)
-    return smooth_min(outline.distance(x, y, z), ears, 3.0) * np.float32(f.size)
+    skin = np.maximum(outline.distance(x, y, z) - np.float32(1.0), np.float32(-54) - z)
+    return smooth_min(skin, ears, 3.0) * np.float32(f.size)
 
 
 def _ears(x: np.ndarray, y: np.ndarray, z: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -89,16 +102,11 @@ def _ears(x: np.ndarray, y: np.ndarray, z: np.ndarray, rng: np.random.Generator)
     return smooth_max(smooth_max(shell, (disc - 1) * np.float32(15), 2.0), np.abs(near - 3) - np.float32(14), 2.0)
 
 
-def body_outlines(f: Frames, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Distances (mm) to the skin, to the deep fascia of the neck, and to the head's skin."""
-    person = f.person
-    fascia = neck_outline(f, rng)
-    head = head_outline(f, rng)
-    behind = np.clip(-f.v / np.float32(50 * f.size), 0.0, 1.0)
-    ahead = np.clip(f.v / np.float32(40 * f.size), 0.0, 1.0)
-    low = np.clip((np.float32(f.level["C4"]) - f.heights.astype(np.float32)) / 60, 0, 1)[:, None, None]
-    fat = np.float32(person.fat_mm) * (0.45 + 0.55 * behind + 0.15 * ahead) * (1 + 0.35 * low) + np.float32(1.6)
-    fat *= 1 + np.float32(0.12) * np.clip(f.broad, -1.5, 1.5)
-    neck_skin = fascia - fat
-    head_skin = head - np.float32(0.28 * person.fat_mm)
-    return smooth_min(neck_skin, head_skin, 16.0), fascia, head_skin
+def body_outlines(f: Frames, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Distances (mm) to the skin and to the deep fascia of the neck, on the whole canvas."""
+    fascia, skin = neck_outlines(f, rng)
+    skin -= 0.7 * np.clip(f.broad, -1.5, 1.5)
+    rows = slice(int(np.searchsorted(f.heights, f.level["C6"])), None)
+    head = head_outline(f, rng, rows) - np.float32(0.28 * f.person.fat_mm)
+    skin[rows] = smooth_min(skin[rows], head, 16.0)
+    return skin, fascia

@@ -1,10 +1,11 @@
 """Who the person is, and the HU of each tissue.
 
-Sources of HU: Bushberg, The Essential Physics of Medical Imaging, 3rd ed. 2012, table 10-1 (air, lung, fat, muscle,
-blood); Kamalian et al., Handb Clin Neurol 2016;135:3-20 (brain, CSF, spinal cord); Imanishi et al., Thyroid
-2000;10:1101 and Iida et al., Thyroid 1983 (thyroid gland 80-120 HU for its iodine); Sakamoto et al. for cartilage
-are within 60-120 HU uncalcified, 200-600 HU calcified (Dadfar et al., 2014); Mahnken et al., Radiology 2004 and
-Fuchs et al. 1998 (dentine 1200-1800 HU, enamel above 2500 HU); Schreiber et al., JBJS 2011;93:1057 (bone by age).
+Sources of HU: Bushberg et al., The Essential Physics of Medical Imaging, 3rd ed. 2011 (air, lung, fat, muscle, blood);
+Kamalian et al., Handb Clin Neurol 2016;135:3-20 (brain, cerebrospinal fluid); Imanishi et al., J Comput Assist Tomogr
+1991;15:287-290 and Joseph et al., Rofo 1986;144:417-421 (thyroid gland: bright for its iodine); Dadfar et al., J Comput
+Assist Tomogr 2015;39:240-243 (cartilage that is not ossified is denser than muscle); Emadi et al., Iran Endod J 2014
+(dentine, enamel, amalgam); Schreiber et al., JBJS 2011;93:1057-1063 (trabecular bone by age). Ranges of the other
+tissues (glands, cord, disc, plaques, calcified cartilage, petrous bone) are this project's own.
 """
 
 from __future__ import annotations
@@ -58,6 +59,10 @@ class Person:
     trabecular_hu: float
     artery_hu: float
     vein_hu: float
+    csf_hu: float
+    cord_hu: float
+    brain_hu: float
+    disc_hu: float
     calcium: float
     wear: float
     uneven: float
@@ -82,6 +87,10 @@ class Person:
             trabecular_hu=float(np.clip(rng.normal(420 - 190 * older, 60), 140, 560)),
             artery_hu=float(artery),
             vein_hu=float(blood if not contrast or rng.random() < 0.25 else rng.uniform(0.45, 0.9) * artery),
+            csf_hu=float(np.clip(rng.normal(7, 2), 2, 13)),
+            cord_hu=float(np.clip(rng.normal(38, 2), 32, 43)),
+            brain_hu=float(np.clip(rng.normal(34 - 2 * older, 1.5), 28, 38)),
+            disc_hu=float(np.clip(rng.normal(88, 5), 76, 98)),
             calcium=float(np.clip(older * rng.uniform(0.3, 1.3), 0, 1)),
             wear=float(np.clip(older * rng.uniform(0.2, 1.2), 0, 1)),
             uneven=float(rng.normal(0, 0.025)),

@@ -5,6 +5,8 @@ Distances are in mm, negative inside. Arrays are ``[k, j, i]`` or broadcast to i
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from scipy import ndimage
 from scipy.interpolate import PchipInterpolator
@@ -16,8 +18,19 @@ def noise_field(rng: np.random.Generator, shape: tuple, period_voxels: float) ->
     """Smooth random field, float32 ``[k, j, i]``, about -1..1, with features of the given size."""
     small = [max(2, int(np.ceil(n / period_voxels)) + 2) for n in shape]
     coarse = rng.standard_normal(small).astype(np.float32)
-    field = ndimage.zoom(coarse, [n / m for n, m in zip(shape, small, strict=True)], order=1)
-    return field[tuple(slice(0, n) for n in shape)]
+    steps = [(m - 1) / max(n - 1, 1) for n, m in zip(shape, small, strict=True)]
+    return enlarged(coarse, steps, shape)
+
+
+def enlarged(field: np.ndarray, steps: list[float], shape: tuple) -> np.ndarray:
+    """Linear interpolation of a field (``[k, j, i]``) at multiples of ``steps`` voxels, one axis after another."""
+    for axis in (0, 1, 2):
+        last = field.shape[axis] - 1
+        at = np.minimum(np.arange(shape[axis]) * steps[axis], last)
+        low = np.minimum(at.astype(int), max(last - 1, 0))
+        share = (at - low).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
+        field = field.take(low, axis) * (1 - share) + field.take(np.minimum(low + 1, last), axis) * share
+    return field
 
 
 def superellipse(x: np.ndarray, y: np.ndarray, a: np.ndarray, b: np.ndarray, power: float = 2.0) -> np.ndarray:
@@ -59,7 +72,7 @@ def polygon(x: np.ndarray, y: np.ndarray, corners: list[tuple[float, float]]) ->
 def broken_line(x: np.ndarray, y: np.ndarray, nodes: list[tuple[float, float]]) -> np.ndarray:
     """Distance (never negative) to an open line through ``nodes``."""
     best = None
-    for (ax, ay), (bx, by) in zip(nodes[:-1], nodes[1:], strict=True):
+    for (ax, ay), (bx, by) in pairwise(nodes):
         ex, ey = np.float32(bx - ax), np.float32(by - ay)
         wx, wy = x - np.float32(ax), y - np.float32(ay)
         t = np.clip((wx * ex + wy * ey) / (ex * ex + ey * ey), 0, 1)
@@ -91,10 +104,30 @@ class Outline:
         squares = np.sign(widths) * np.asarray(widths, float) ** 2
         table = PchipInterpolator(columns, squares, axis=1)(np.minimum(y, columns[-1]))
         table = PchipInterpolator(rows, table, axis=0)(np.minimum(z, rows[-1]))
-        table = ndimage.gaussian_filter(table, 2.0, mode="nearest")
-        slope = np.gradient(table, step_mm)
+        self._set(ndimage.gaussian_filter(table, 2.0, mode="nearest"))
+
+    def _set(self, table: np.ndarray) -> None:
+        slope = np.gradient(table, float(self.step))
         self.table = table.astype(np.float32)
         self.slope = (slope[0] ** 2 + slope[1] ** 2).astype(np.float32)
+
+    def grown(self, margin_mm: np.ndarray) -> Outline:
+        """The outline moved outwards in each row by ``margin_mm`` (``[row, column]`` of the fine table)."""
+        reach = int(np.ceil(float(np.max(margin_mm)) / float(self.step))) + 1
+        width = np.where(self.table > 0, np.sqrt(np.maximum(self.table, 0)), -np.inf)
+        best = np.full(width.shape, -np.inf)
+        columns = np.arange(width.shape[1])
+        for shift in range(-reach, reach + 1):
+            rise = margin_mm**2 - (shift * float(self.step)) ** 2
+            source = width[:, np.clip(columns + shift, 0, width.shape[1] - 1)]
+            best = np.maximum(best, np.where(rise >= 0, source + np.sqrt(np.maximum(rise, 0)), -np.inf))
+        other = Outline.__new__(Outline)
+        other.low, other.step = self.low, self.step
+        table = np.where(np.isfinite(best), np.sign(best) * best**2, np.minimum(self.table, -1.0))
+        for row in table:
+            _straighten(row, float(self.step))
+        other._set(ndimage.gaussian_filter(table, (2.0, 1.2), mode="nearest"))
+        return other
 
     def distance(self, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
         """Approximate distance (mm) at points; only its sign is right far from the surface."""
@@ -108,10 +141,23 @@ class Outline:
         return (xx - square) / np.sqrt(4 * xx + slope + np.float32(1))
 
 
+def _straighten(row: np.ndarray, step: float) -> None:
+    """Let squares fall off straight outside the outline, so that distances near its ends are right (in place)."""
+    inside = np.nonzero(row > 0)[0]
+    if len(inside) == 0:
+        return
+    first, last = inside[0], inside[-1]
+    for edge, ahead, count in ((first, -1, first), (last, 1, len(row) - 1 - last)):
+        back = np.clip(edge - 3 * ahead, first, last)
+        fall = max((row[back] - row[edge]) / max(abs(int(back) - int(edge)), 1), 10.0 * step)
+        steps = np.arange(1, count + 1)
+        row[edge + ahead * steps] = row[edge] - fall * steps
+
+
 def capsule_path(p: tuple, nodes: np.ndarray) -> np.ndarray:
     """Distance to a chain of round rods; ``nodes`` has rows ``(x, y, z, radius)``."""
     best = None
-    for a, b in zip(nodes[:-1], nodes[1:], strict=True):
+    for a, b in pairwise(nodes):
         d = (b[:3] - a[:3]).astype(np.float32)
         x, y, z = (q - np.float32(c) for q, c in zip(p, a[:3], strict=True))
         t = np.clip((x * d[0] + y * d[1] + z * d[2]) / max(float(d @ d), 1e-6), 0, 1)
@@ -131,9 +177,7 @@ def ribbon_piece(p: tuple, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     up = up / max(float(np.linalg.norm(up)), 1e-6)
     side = np.cross(along, up)
     x, y, z = (q - np.float32(c) for q, c in zip(p, a[:3], strict=True))
-    t, u, v = (
-        x * np.float32(n[0]) + y * np.float32(n[1]) + z * np.float32(n[2]) for n in (along, side, up)
-    )
+    t, u, v = (x * np.float32(n[0]) + y * np.float32(n[1]) + z * np.float32(n[2]) for n in (along, side, up))
     share = np.clip(t / np.float32(length), 0, 1)
     over = t - share * np.float32(length)
     thick = np.float32(a[3]) + share * np.float32(b[3] - a[3])

@@ -12,21 +12,29 @@ from CSpineFractureLib.phantom.outline import body_outlines
 def paint_soft_body(f: Frames, rng: np.random.Generator) -> np.ndarray:
     """Fat, skin, muscles and platysma on the whole canvas; returns the distance to the skin (mm)."""
     p, pixel = f.person, f.canvas.spacing[0]
-    skin, fascia, head_skin = body_outlines(f, rng)
+    skin, fascia = body_outlines(f, rng)
     inside = np.clip(0.5 - skin / np.float32(pixel), 0, 1)
     strands = np.clip(np.abs(f.middle + 0.4 * f.fine), 0, 1)
     hu = np.float32(p.fat_hu) + 7 * f.middle + np.where(strands < 0.06, 28, 0)
     packing = pack_muscles(f, fascia, rng)
-    gap = np.float32(0.15 + 0.9 * p.wear + 0.03 * p.fat_mm) + 0.5 * np.clip(f.broad, 0, 1)
+    gap = np.float32(-0.45 + 0.9 * p.wear + 0.04 * p.fat_mm) + 0.5 * np.clip(f.broad, -0.6, 1.2)
     cover = packing.cover(gap, pixel)
     muscle = np.float32(p.muscle_hu) + 5 * f.middle + 3.5 * f.fine
-    streaks = np.clip((np.abs(f.fine + 0.7 * f.middle) - 1.15 + 0.35 * p.wear) * 1.2, 0, 0.7) * np.float32(0.35 + 0.65 * p.wear)
+    streaks = np.clip((np.abs(f.fine + 0.7 * f.middle) - 1.15 + 0.35 * p.wear) * 1.2, 0, 0.7) * np.float32(
+        0.35 + 0.65 * p.wear
+    )
     muscle += (p.fat_hu - muscle) * streaks
     hu += cover * (muscle - hu)
     hu = _platysma(f, skin, fascia, hu)
     dermis = np.clip((skin + np.float32(1.9)) / np.float32(pixel) + 0.5, 0, 1)
     hu += dermis * (38 - hu)
     f.canvas.hu += inside * (hu - f.canvas.hu)
+    low = (f.heights < f.level["C4"])[:, None, None]
+    depth = np.where(low & (fascia > 2.5) & (skin < -3.0) & (f.v < -20 * f.size), np.minimum(fascia - 2, -3 - skin), 0)
+    for flat in np.argsort(depth[::6, ::3, ::3], axis=None)[-24:]:
+        k, j, i = np.multiply(np.unravel_index(flat, depth[::6, ::3, ::3].shape), (6, 3, 3))
+        if depth[k, j, i] > 0:
+            f.mark("fat", (f.canvas.ijk_to_ras @ [i, j, k, 1])[:3])
     return skin
 
 

@@ -1,10 +1,12 @@
 """Pharynx, larynx, windpipe and gullet with hyoid, cartilages and the thyroid gland.
 
-Sizes: hyoid and thyroid cartilage after Jelicic et al., Surg Radiol Anat 2012 and Eckel et al., Ann Otol Rhinol Laryngol
-1994; trachea 16-20 mm (Breatnach et al., AJR 1984;142:903-906).
+Sizes: larynx after Eckel et al., Surg Radiol Anat 1994;16:31-36; trachea 16-20 mm wide (Breatnach et al., AJR
+1984;142:903-906); hyoid as seen on CT of adults.
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import numpy as np
 
@@ -25,8 +27,13 @@ class Throat:
         self.hyoid = f.level["C4"] + (5 + low) * s
         drop = lambda mm: self.hyoid - mm * s * (1.0 if p.male else 0.9)  # noqa: E731
         self.tip, self.fold, self.cord, self.ring = drop(-17), drop(13), drop(27), drop(40)
-        self.wide, self.open = rng.uniform(0.85, 1.2), rng.uniform(0.6, 1.15)
+        self.wide, self.open = rng.uniform(0.85, 1.2), rng.uniform(0.72, 1.15)
         self.big = 1.0 if p.male else 0.87
+        f.mark("nasopharynx", f.from_head((0, 15, 22)))
+        for level in ("T1", "T2", "T3"):
+            f.mark("air", self._world(0, 0, f.level[level]))
+        for side in (-1, 1):
+            f.mark("thyroid", self._world(side * 17 * s, -1, self.ring - 9 * s))
 
     def paint(self) -> None:
         """From outside inwards: walls, glands, cartilage, air, then what stands in the air."""
@@ -51,15 +58,29 @@ class Throat:
         f, w, o = self.f, self.wide, self.open
         z = lambda h: float(f.from_head((0, 14, h))[2])  # noqa: E731
         return {
-            z(34): (6 * w, 7, 3, 2.0), z(24): (11 * w, 9.5, 0.5, 2.4), z(12): (9 * w, 6 * o, -1.0, 2.2), z(2): (7 * w, 3.6 * o, -2.0, 2.0),
-            z(-14): (9 * w, 5.5 * o, 0, 2.0), self.tip + 4: (12 * w, 6.5 * o, 0, 2.2), self.hyoid + 4: (11 * w, 6.0 * o, 0, 2.2),
-            self.fold + 3: (7.5 * w, 7.5, 1, 2.0), self.cord + 5: (5, 9, 2, 1.8), self.cord: (2.3, 9.5, 2, 1.6), self.cord - 5: (5, 9, 1, 2.0),
-            self.ring: (7.2, 8.4, 0, 2.1), self.ring - 16: (8.3, 8.2, 0, 2.2), f.level["T3"]: (8.6, 8.0, 0, 2.3), f.level["T6"]: (8.8, 8.0, 0, 2.3),
+            z(34): (6 * w, 7, 3, 2.0),
+            z(24): (11 * w, 9.5, 0.5, 2.4),
+            z(12): (9 * w, 6 * o, -1.0, 2.2),
+            z(2): (7 * w, 3.6 * o, -2.0, 2.0),
+            z(-14): (9 * w, 5.5 * o, 0, 2.0),
+            self.tip + 4: (12 * w, 6.5 * o, 0, 2.2),
+            self.hyoid + 4: (11 * w, 6.0 * o, 0, 2.2),
+            self.fold + 3: (7.5 * w, 7.5, 1, 2.0),
+            self.cord + 5: (5, 9, 2, 1.8),
+            self.cord: (2.3, 9.5, 2, 1.6),
+            self.cord - 5: (5, 9, 1, 2.0),
+            self.ring: (7.2, 8.4, 0, 2.1),
+            self.ring - 16: (8.3, 8.2, 0, 2.2),
+            f.level["T3"]: (8.6, 8.0, 0, 2.3),
+            f.level["T6"]: (8.8, 8.0, 0, 2.3),
         }
 
     def _section(self, index: Index, grow: float = 0.0) -> np.ndarray:
         f, s = self.f, self.f.size
-        keys = {h: (a * s * (self.big if h < self.tip else 1), b * s * (self.big if h < self.tip else 1), c * s, p) for h, (a, b, c, p) in self._airway_keys().items()}
+        keys = {
+            h: (a * s * (self.big if h < self.tip else 1), b * s * (self.big if h < self.tip else 1), c * s, p)
+            for h, (a, b, c, p) in self._airway_keys().items()
+        }
         a, b, c, power = f.along(keys, index)
         x, y = f.tu[index], f.tv[index] - c
         flat = 1 + 0.18 * np.clip(-y / b, 0, 1)
@@ -82,7 +103,11 @@ class Throat:
         ends = np.maximum(z - np.float32(self.hyoid), np.float32(self.ring + 6 * s) - z)
         d = smooth_min(d, smooth_max(larynx, ends, 8.0), 5.0)
         hu = MUCOSA_HU + 6 * f.middle[index]
-        gap = np.clip(0.35 - np.abs(superellipse(x, y - 12 * s, 12 * s, 12 * s)) / 5, 0, 0.35) * (z < self.hyoid - 6) * (z > self.cord)
+        gap = (
+            np.clip(0.35 - np.abs(superellipse(x, y - 12 * s, 12 * s, 12 * s)) / 5, 0, 0.35)
+            * (z < self.hyoid - 6)
+            * (z > self.cord)
+        )
         f.paint(index, d, hu + (f.person.fat_hu - hu) * gap, 2.4)
 
     def _airway(self) -> None:
@@ -111,7 +136,7 @@ class Throat:
             return
         z, x, y = self._height(index), f.tu[index], f.tv[index]
         t = np.clip((z - np.float32(self.hyoid - 8 * s)) / np.float32(self.tip - self.hyoid + 8 * s), 0, 1)
-        lean = (9.0 - 9.5 * t) * s
+        lean = (9.0 - 8.0 * t) * s
         bent = y - lean + (x / np.float32(9 * s)) ** 2 * np.float32(2.0 * s)
         width = (3.5 + 7.5 * np.sin(np.pi * np.clip(0.15 + 0.7 * t, 0, 1))) * s
         d = np.maximum(np.abs(bent) - np.float32(1.3 * s), np.abs(x) - width)
@@ -127,12 +152,16 @@ class Throat:
         x, y, z = f.tu[index], f.tv[index], self._height(index)
         left = np.float32(-3.0 * s) * np.clip((self.ring - z) / 40, 0, 1.3)
         back = np.float32(-14.0 * s)
-        d = np.maximum(superellipse(x - left, y - back, np.float32(9.0 * s), np.float32(4.6 * s), 2.2), z - np.float32(self.ring))
+        d = np.maximum(
+            superellipse(x - left, y - back, np.float32(9.0 * s), np.float32(4.6 * s), 2.2), z - np.float32(self.ring)
+        )
         f.paint(index, d + 0.4 * f.fine[index], 44 + 5 * f.middle[index])
         if self.rng.random() < 0.45:
             lumen = superellipse(x - left - 1, y - back, np.float32(3.0 * s), np.float32(1.5 * s))
             patch = f.broad[index] - 0.3
-            f.paint(index, np.maximum(lumen, np.maximum(-2.0 * patch, z - np.float32(self.ring - 12))), np.float32(-700.0))
+            f.paint(
+                index, np.maximum(lumen, np.maximum(-2.0 * patch, z - np.float32(self.ring - 12))), np.float32(-700.0)
+            )
 
     def _thyroid_gland(self) -> None:
         """Two lobes beside the trachea and an isthmus, bright for their iodine; nodules in some."""
@@ -145,7 +174,9 @@ class Throat:
         for side in (-1, 1):
             big = rng.uniform(0.85, 1.25)
             lean = (x - side * np.float32(2.0 * s) * (self.ring - z) / 22, y + 0.18 * (z - self.ring), z)
-            lobe = ellipsoid(lean, (side * 15.5 * s, 0.0, self.ring - 9 * s), (8.2 * s * big, 10.5 * s * big, 25 * s * big))
+            lobe = ellipsoid(
+                lean, (side * 15.5 * s, 0.0, self.ring - 9 * s), (8.2 * s * big, 10.5 * s * big, 25 * s * big)
+            )
             d = lobe if d is None else np.minimum(d, lobe)
         sweep = np.abs(np.sqrt(x * x + y * y) - np.float32(12.5 * s)) - np.float32(2.4 * s)
         isthmus = np.maximum(np.maximum(sweep, -y + 2), np.abs(z - np.float32(self.ring - 18 * s)) - np.float32(7 * s))
@@ -173,7 +204,9 @@ class Throat:
         x, y, z = np.abs(f.tu[index] * (1 + f.person.uneven)), f.tv[index], self._height(index)
         lean = np.float32(0.12) * (z - np.float32(self.cord))
         front = (26.0 if f.person.male else 22.0) * s
-        plate = broken_line(x, y - lean, [(0.0, front), (9 * s, front - 14 * s), (17.5 * s, 0.5 * s), (18.5 * s, -9 * s)])
+        plate = broken_line(
+            x, y - lean, [(0.0, front), (9 * s, front - 14 * s), (17.5 * s, 0.5 * s), (18.5 * s, -9 * s)]
+        )
         t = np.clip((y - np.float32(-9 * s)) / np.float32(front + 9 * s), 0, 1)
         upper = np.float32(self.hyoid - 9 * s) - np.float32(9 * s) * t**4 - np.float32(2 * s) * (1 - t)
         lower = np.float32(self.ring + 4 * s) + np.float32(3 * s) * t
@@ -212,7 +245,7 @@ class Throat:
         f, s, rng = self.f, self.f.size, self.rng
         middle = self._world(0, 0, self.hyoid)
         reach = 46 * s
-        index = f.box(middle - [reach, reach, 22 * s], middle + [reach, reach, 30 * s], 0)
+        index = f.box(np.subtract(middle, (reach, reach, 22 * s)), np.add(middle, (reach, reach, 30 * s)), 0)
         if index is None:
             return
         p = f.crop(f.world, index)
@@ -223,18 +256,27 @@ class Throat:
         parts = [body]
         for side in (-1, 1):
             tilt = rng.normal(0, 1)
-            parts.append([
-                (side * 12, front - 4.0, 0.5, 2.2, 3.4), (side * 17 * wide, front - 14, 1 + 0.3 * rise, 1.6, 2.8),
-                (side * 20 * wide, front - 26, 2 + 0.7 * rise + tilt, 1.4, 2.2), (side * 21.5 * wide, front - 36, 3 + rise + tilt, 1.9, 2.3),
-            ])
+            parts.append(
+                [
+                    (side * 12, front - 4.0, 0.5, 2.2, 3.4),
+                    (side * 17 * wide, front - 14, 1 + 0.3 * rise, 1.6, 2.8),
+                    (side * 20 * wide, front - 26, 2 + 0.7 * rise + tilt, 1.4, 2.2),
+                    (side * 21.5 * wide, front - 36, 3 + rise + tilt, 1.9, 2.3),
+                ]
+            )
             parts.append([(side * 11.5, front - 3.5, 2, 1.5, 1.5), (side * 12.5, front - 5, 8, 1.0, 1.0)])
         for part in parts:
-            nodes = np.array([(*self._world(x * s, y * s, self.hyoid + z * s), a * s * 0.85, b * s * 0.85, 0, 0.45, 1) for x, y, z, a, b in part])
+            nodes = np.array(
+                [
+                    (*self._world(x * s, y * s, self.hyoid + z * s), a * s * 0.85, b * s * 0.85, 0, 0.45, 1)
+                    for x, y, z, a, b in part
+                ]
+            )
             if len(part) > 2:
                 nodes = curve(nodes, 5.0)
             elif part[0][3] == part[0][4]:
                 nodes[:, 5:] = (0, 1, 0)
-            for a, b in zip(nodes[:-1], nodes[1:], strict=True):
+            for a, b in pairwise(nodes):
                 piece = ribbon_piece(p, a, b)
                 d = piece if d is None else np.minimum(d, piece)
         d = smooth_max(d + 0.25 * f.fine[index], 1.6 - f.bone[index], 0.5)

@@ -14,16 +14,49 @@ from CSpineFractureLib.phantom.shapes import capsule_path, curve, superellipse
 
 # level -> (u, v, half width, half depth); right side of the neck frame
 CAROTID = {
-    "C0": (25, 2, 2.5, 2.5), "C1": (26, 9, 2.6, 2.6), "C2": (25, 14, 2.7, 2.7), "C3": (26, 18, 3.4, 3.2), "C4": (25, 22, 3.6, 3.6),
-    "C5": (24, 23, 3.3, 3.3), "C7": (22, 26, 3.3, 3.3), "T2": (17, 31, 3.5, 3.5), "T3": (13, 34, 4, 4), "T6": (10, 34, 5, 5),
+    "C0": (25, 2, 2.5, 2.5),
+    "C1": (26, 9, 2.6, 2.6),
+    "C2": (25, 14, 2.7, 2.7),
+    "C3": (26, 18, 3.4, 3.2),
+    "C4": (25, 22, 3.6, 3.6),
+    "C5": (24, 23, 3.3, 3.3),
+    "C7": (22, 26, 3.3, 3.3),
+    "T2": (17, 31, 3.5, 3.5),
+    "T3": (13, 34, 4, 4),
+    "T6": (10, 34, 5, 5),
 }
-OUTER_CAROTID = {"C0": (38, 14, 1.6, 1.6), "C1": (37, 18, 1.8, 1.8), "C2": (33, 22, 2.0, 2.0), "C3": (29, 25, 2.3, 2.3), "C4": (26, 24, 2.0, 2.0)}
+OUTER_CAROTID = {
+    "C0": (38, 14, 1.6, 1.6),
+    "C1": (37, 18, 1.8, 1.8),
+    "C2": (33, 22, 2.0, 2.0),
+    "C3": (29, 25, 2.3, 2.3),
+    "C4": (26, 24, 2.0, 2.0),
+}
 JUGULAR = {
-    "C0": (31, -1, 4.5, 3.5), "C1": (32, 4, 4.8, 3.6), "C2": (33, 10, 5.0, 4.0), "C4": (33, 17, 5.6, 4.8),
-    "C6": (32, 22, 6.2, 5.2), "T1": (29, 28, 6.6, 5.6), "T2": (24, 33, 7, 6), "T3": (16, 42, 7, 6), "T6": (14, 44, 7, 7),
+    "C0": (31, -1, 4.5, 3.5),
+    "C1": (32, 4, 4.8, 3.6),
+    "C2": (33, 10, 5.0, 4.0),
+    "C4": (33, 17, 5.6, 4.8),
+    "C6": (32, 22, 6.2, 5.2),
+    "T1": (29, 28, 6.6, 5.6),
+    "T2": (24, 33, 7, 6),
+    "T3": (16, 42, 7, 6),
+    "T6": (14, 44, 7, 7),
 }
-OUTER_JUGULAR = {"C1": (58, -2, 1.6, 1.3), "C3": (59, 4, 1.8, 1.4), "C5": (57, 4, 2.0, 1.6), "C7": (52, 10, 2.4, 2.0), "T1": (46, 14, 2.6, 2.4)}
+AORTA = {"T4": (-13, 24, 9, 11), "T6": (-17, 20, 13, 15)}
+LOWER_AORTA = {"T4": (-17, 2, 10, 10), "T6": (-18, 0, 11.5, 11.5)}
+CAVA = {"T3": (15, 36, 6, 6), "T6": (19, 28, 9, 8)}
+OUTER_JUGULAR = {
+    "C1": (58, -2, 1.6, 1.3),
+    "C3": (59, 4, 1.8, 1.4),
+    "C5": (57, 4, 2.0, 1.6),
+    "C7": (52, 10, 2.4, 2.0),
+    "T1": (46, 14, 2.6, 2.4),
+}
 FRONT_JUGULAR = {"C3": (10, 52, 1.2, 1.0), "C5": (12, 50, 1.4, 1.1), "T1": (12, 52, 1.6, 1.3)}
+
+# level, u, v of the chains of lymph nodes
+NODES = (("C2", 40, 14), ("C3", 40, 16), ("C4", 42, 10), ("C5", 42, 6), ("C6", 46, 8), ("C7", 56, 6))
 
 
 def paint_vessels(f: Frames, rng: np.random.Generator) -> None:
@@ -37,10 +70,15 @@ def paint_vessels(f: Frames, rng: np.random.Generator) -> None:
         _sweep(f, rng, CAROTID, side, 1.0, p.artery_hu, plaque=rng.random() < 0.9 * p.calcium)
         _sweep(f, rng, OUTER_CAROTID, side, 1.0, p.artery_hu)
         _subclavian(f, side)
+    for table, hu in ((AORTA, p.artery_hu), (LOWER_AORTA, p.artery_hu), (CAVA, p.vein_hu)):
+        _sweep(f, rng, table, 1, 1.0, hu)
+    for side in (-1, 1):
         _vertebral(f, side, float(rng.uniform(1.5, 2.2)))
 
 
-def _sweep(f: Frames, rng: np.random.Generator, table: dict, side: int, big: float, hu: float, plaque: bool = False) -> None:
+def _sweep(
+    f: Frames, rng: np.random.Generator, table: dict, side: int, big: float, hu: float, plaque: bool = False
+) -> None:
     s = f.size
     names = sorted(table, key=f.level.get, reverse=True)
     top, bottom = f.level[names[0]], f.level[names[-1]]
@@ -72,7 +110,8 @@ def _subclavian(f: Frames, side: int) -> None:
     s = f.size
     for ahead, up, radius, hu in ((0, 0, 4.2, f.person.artery_hu), (11, -5, 5.2, f.person.vein_hu)):
         nodes = [("T2", 14, 30), ("T1", 34, 20), ("T1", 58, 16), ("T2", 92, 20), ("T3", 130, 12)]
-        path = np.array([[*(f.from_neck(n, side * u * s, (v + ahead) * s) + [0, 0, up * s]), radius * s] for n, u, v in nodes])
+        points = [np.add(f.from_neck(n, side * u * s, (v + ahead) * s), (0, 0, up * s)) for n, u, v in nodes]
+        path = np.array([[*f.tucked(p, radius + 6), radius * s] for p in points])
         path[1:3, 2] -= 3 * s
         _path(f, curve(path, 9.0), hu)
 
@@ -95,7 +134,7 @@ def _vertebral(f: Frames, side: int, radius: float) -> None:
     points.append(f.from_vertebra("C1", (side * 12.5 * s, -27 * s, 9 * s)))
     points += [f.from_head((side * 6.5, -18, 16)), f.from_head((0.5 * side, -10, 30))]
     path = np.array([[*p, radius * s] for p in points])
-    fat = path[3:11] + [0, 0, 0, 1.4 * s]
+    fat = np.add(path[3:11], (0, 0, 0, 1.4 * s))
     _path(f, curve(fat, 5.0), f.person.fat_hu + 40, keep=True)
     _path(f, curve(path, 5.0), f.person.artery_hu)
 
@@ -124,12 +163,15 @@ def paint_glands(f: Frames, rng: np.random.Generator) -> None:
     s = f.size
     for _ in range(int(rng.integers(10, 26))):
         side = rng.choice([-1, 1])
-        level, u, v = [("C2", 40, 14), ("C3", 40, 16), ("C4", 42, 10), ("C5", 42, 6), ("C6", 46, 8), ("C7", 56, 6)][int(rng.integers(6))]
-        spot = f.from_neck(level, side * (u + rng.normal(0, 4)) * s, (v + rng.normal(0, 6)) * s) + [0, 0, rng.normal(0, 5)]
+        level, u, v = NODES[int(rng.integers(len(NODES)))]
+        u, v = side * (u + rng.normal(0, 4)) * s, (v + rng.normal(0, 6)) * s
+        spot = np.add(f.from_neck(level, u, v), (0, 0, rng.normal(0, 5)))
         radii = rng.uniform(1.6, 3.6) * np.array([1.0, rng.uniform(0.9, 1.5), rng.uniform(1.0, 2.2)])
         index = f.box(spot - radii - 2, spot + radii + 2, 0)
         if index is not None:
-            f.paint(index, ellipsoid(f.crop(f.world, index), tuple(spot), tuple(radii)), np.float32(rng.uniform(38, 62)))
+            f.paint(
+                index, ellipsoid(f.crop(f.world, index), tuple(spot), tuple(radii)), np.float32(rng.uniform(38, 62))
+            )
 
 
 def _gland(f: Frames, centre: tuple, radii: tuple, hu: float, patchy: float) -> None:
