@@ -90,7 +90,7 @@ def _plan_mimics(rng: np.random.Generator, plan: StudyPlan, spine: Spine, taken:
 
 def _canvas(spine: Spine, plan: StudyPlan, rng: np.random.Generator) -> tuple[Canvas, int]:
     """The grid to paint on, and how many of its slices make one of the study's: an odd number, so one lies midway."""
-    centres = np.array([v.centre for v in spine.vertebrae])
+    centres = np.array([v.centre for v in spine.vertebrae[:10]])
     middle = centres[:, :2].mean(axis=0) + np.array([rng.uniform(-12, 12), rng.uniform(-8, 22)])
     low = (middle[0] - plan.width_mm / 2, middle[1] - plan.depth_mm / 2, spine["T1"].centre[2] - plan.below_mm)
     high = (middle[0] + plan.width_mm / 2, middle[1] + plan.depth_mm / 2, spine["C1"].centre[2] + plan.above_mm)

@@ -23,7 +23,7 @@ from CSpineFractureLib.phantom.vertebrae import reach, vertebra_distance
 
 BLOOD_HU = 60.0
 COARSE_MM, MARGIN_MM = 2.4, 4.2
-LEVEL_DENSITY = {"C6": 0.93, "C7": 0.84, "T1": 0.78, "T2": 0.75, "T3": 0.72}
+LEVEL_DENSITY = {"C6": 0.93, "C7": 0.84, "T1": 0.78, "T2": 0.75, "T3": 0.72, "T4": 0.72, "T5": 0.72}
 
 
 @dataclass

@@ -82,7 +82,7 @@ def _mark(f: Frames, s: float) -> None:
 
 
 def paint_discs(f: Frames) -> None:
-    """A soft body between the end-plates of consecutive vertebrae, C2/3 to T2/3."""
+    """A soft body between the end-plates of consecutive vertebrae, C2/3 to T4/5."""
     pairs = zip(f.spine.vertebrae[1:-1], f.spine.vertebrae[2:], strict=True)
     for above, below in pairs:
         top = above.centre - above.axes[2] * above.height * 0.42

@@ -6,16 +6,13 @@ the cage: Dansereau & Stokes, J Biomech 1988;21:893-901).
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 
-from CSpineFractureLib.phantom.bone import to_local
 from CSpineFractureLib.phantom.frames import Frames
 from CSpineFractureLib.phantom.sdf import ellipsoid, smooth_max, smooth_min
 from CSpineFractureLib.phantom.shapes import capsule_path, curve, polygon, ribbon_piece, superellipse
-from CSpineFractureLib.phantom.vertebrae import reach, vertebra_distance
 from CSpineFractureLib.phantom.vertebral_arch import pillar_centre
 
 LUNG = {
@@ -89,20 +86,6 @@ def paint_ribs(f: Frames) -> None:
                 up = np.array([side * out * np.sign(x), 0.0, 1.0]) @ v.axes
                 rows.append([*f.from_vertebra(level, (side * x, y, z)), wide * s, tall * s, *up])
             _bone_band(f, curve(np.array(rows), 11.0), 1.3, joint=True)
-
-
-def paint_lower_spine(f: Frames) -> None:
-    """T4 and T5, which the labelled spine leaves out: T3 repeated below, so that the column does not end in the air."""
-    second, third = f.spine["T2"], f.spine["T3"]
-    for n in (1, 2):
-        v = replace(third, centre=third.centre + n * 1.04 * (third.centre - second.centre))
-        half, ahead, behind, tall = reach(v)
-        index = f.box(np.subtract(v.centre, (half, behind, tall)), np.add(v.centre, (half, ahead, tall)), 0)
-        if index is None:
-            continue
-        _, axes = f.canvas.window((-1e3,) * 3, (1e3,) * 3)
-        points = (axes[0][..., index[2]], axes[1][:, index[1]], axes[2][index[0]])
-        _paint_bone(f, index, np.maximum(vertebra_distance(v, to_local(v, points)), 0.8 - f.bone[index]), 1.0)
 
 
 def paint_girdle(f: Frames, rng: np.random.Generator) -> None:

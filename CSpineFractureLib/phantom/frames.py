@@ -23,7 +23,7 @@ from CSpineFractureLib.phantom.vertebrae import reach, vertebra_distance
 from CSpineFractureLib.phantom.vertebral_arch import canal_centre
 
 Index = tuple[slice, slice, slice]
-NAMES = ("C0", *LEVELS, "T4", "T6")
+NAMES = ("C0", *LEVELS, "T6", "T8")
 STRAIGHT = ("disc", "cord", "csf", "fat")
 WARP_MM, FAR_FROM_BONE = 2.6, 30.0
 
@@ -163,7 +163,7 @@ class Frames:
         front = np.interp(heights, self.heights, self.front)
         for (level, ahead), height, at in zip(gap.items(), heights, front, strict=True):
             if not self.heights[0] <= height <= self.heights[-1]:
-                v = self.spine["T3" if level == "T4" else level]
+                v = self.spine[level]
                 at = v.centre[1] + v.depth / 2
             r = self.from_neck(level, 0, 0)[0]
             points.append(np.array([r, at + ahead * s, height]))

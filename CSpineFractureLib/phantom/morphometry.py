@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-LEVELS = ("C1", "C2", "C3", "C4", "C5", "C6", "C7", "T1", "T2", "T3")
+LEVELS = ("C1", "C2", "C3", "C4", "C5", "C6", "C7", "T1", "T2", "T3", "T4", "T5")
 
 BODY_WIDTH = {
     "C2": 20.0,
@@ -27,6 +27,8 @@ BODY_WIDTH = {
     "T1": 29.7,
     "T2": 29.0,
     "T3": 29.0,
+    "T4": 28.5,
+    "T5": 28.5,
 }
 BODY_DEPTH = {
     "C2": 16.1,
@@ -38,6 +40,8 @@ BODY_DEPTH = {
     "T1": 17.8,
     "T2": 17.5,
     "T3": 18.5,
+    "T4": 20.0,
+    "T5": 21.0,
 }
 BODY_HEIGHT = {
     "C2": 24.0,
@@ -49,8 +53,22 @@ BODY_HEIGHT = {
     "T1": 16.4,
     "T2": 17.5,
     "T3": 18.0,
+    "T4": 18.5,
+    "T5": 19.0,
 }
-DISC_BELOW = {"C2": 2.7, "C3": 2.9, "C4": 2.9, "C5": 2.9, "C6": 3.0, "C7": 3.0, "T1": 3.0, "T2": 3.0, "T3": 3.0}
+DISC_BELOW = {
+    "C2": 2.7,
+    "C3": 2.9,
+    "C4": 2.9,
+    "C5": 2.9,
+    "C6": 3.0,
+    "C7": 3.0,
+    "T1": 3.0,
+    "T2": 3.0,
+    "T3": 3.0,
+    "T4": 3.2,
+    "T5": 3.2,
+}
 CANAL_WIDTH = {
     "C2": 24.0,
     "C3": 23.0,
@@ -61,6 +79,8 @@ CANAL_WIDTH = {
     "T1": 21.5,
     "T2": 19.0,
     "T3": 18.5,
+    "T4": 17.5,
+    "T5": 17.5,
 }
 CANAL_DEPTH = {
     "C2": 18.5,
@@ -72,6 +92,8 @@ CANAL_DEPTH = {
     "T1": 15.5,
     "T2": 15.5,
     "T3": 15.5,
+    "T4": 15.5,
+    "T5": 15.5,
 }
 SPINOUS_LENGTH = {
     "C2": 15.0,
@@ -83,6 +105,8 @@ SPINOUS_LENGTH = {
     "T1": 32.0,
     "T2": 32.0,
     "T3": 32.0,
+    "T4": 32.0,
+    "T5": 32.0,
 }
 SPINOUS_DROP = {
     "C2": 20.0,
@@ -94,6 +118,8 @@ SPINOUS_DROP = {
     "T1": 25.0,
     "T2": 38.0,
     "T3": 45.0,
+    "T4": 50.0,
+    "T5": 55.0,
 }
 
 
@@ -146,11 +172,13 @@ def sample_spine(rng: np.random.Generator) -> Spine:
     vertebrae: list[Vertebra] = []
     centre = np.zeros(3)
     column = LEVELS[1:]
-    tilt = np.interp(np.arange(len(column)), [0, 5, 8], [t1_slope - lordosis, t1_slope - 3, t1_slope + 8])
+    tilt = np.interp(
+        np.arange(len(column)), [0, 5, 8, 10], [t1_slope - lordosis, t1_slope - 3, t1_slope + 8, t1_slope + 10]
+    )
     tilt = tilt + rng.normal(0, 1.5, len(column))
     previous_half = None
     for n, level in enumerate(column):
-        share = 1 - n / 6
+        share = max(1 - n / 6, -0.33)
         axes = _axes(tilt[n], lean + bend * share, twist * share)
         height = tall * jitter(BODY_HEIGHT, level)
         if previous_half is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from CSpineFractureLib.phantom.canal import paint_between_bones, paint_canal, paint_discs
-from CSpineFractureLib.phantom.chest import paint_girdle, paint_lower_spine, paint_lungs, paint_ribs
+from CSpineFractureLib.phantom.chest import paint_girdle, paint_lungs, paint_ribs
 from CSpineFractureLib.phantom.face import paint_face_bones, paint_face_soft, paint_soft_palate
 from CSpineFractureLib.phantom.frames import Frames, head_pose
 from CSpineFractureLib.phantom.head import Head
@@ -62,7 +62,6 @@ class Surroundings:
         jaw.paint_teeth()
         paint_canal(f)
         paint_discs(f)
-        paint_lower_spine(f)
         paint_ribs(f)
         paint_girdle(f, rng)
         paint_table(f, skin, rng)

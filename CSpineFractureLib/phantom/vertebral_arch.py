@@ -1,4 +1,4 @@
-"""Pedicles, articular pillars, laminae, spinous and transverse processes of C2-T3 as signed distance functions.
+"""Pedicles, articular pillars, laminae, spinous and transverse processes of C2-T5 as signed distance functions.
 
 Sizes after Panjabi et al., Spine 1991;16:861-869 and 1991;16:888-901 (pedicles, processes, facets); all points in the
 vertebra's own frame, folded on the right half (mm).
@@ -117,7 +117,7 @@ def transverse(v: Vertebra, p: Points) -> np.ndarray:
 
 
 def thoracic_transverse(v: Vertebra, p: Points) -> np.ndarray:
-    """Thick transverse process of T1-T3, pointing back and up."""
+    """Thick transverse process of T1-T5, pointing back and up."""
     s = v.shape["size"]
     px, py = pillar_centre(v)
     tip = (px + 19 * s, py - 9 * s, 2.5 * s)
