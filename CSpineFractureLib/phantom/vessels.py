@@ -96,6 +96,9 @@ def _sweep(
     z = f.heights[index[0]].astype(np.float32)[:, None, None]
     d = np.maximum(d, np.maximum(z - np.float32(top), np.float32(bottom) - z))
     f.paint(index, d, np.float32(hu))
+    if table is CAROTID:
+        k, j, i = (n + part.start for n, part in zip(np.unravel_index(d.argmin(), d.shape), index, strict=True))
+        f.marks.setdefault("artery", []).append((f.canvas.ijk_to_ras @ [i, j, k, 1])[:3].tolist())
     if plaque:
         fork = np.float32(f.level["C4"] + rng.uniform(-8, 14) * s)
         angle = rng.uniform(0, 6.28)
