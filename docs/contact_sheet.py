@@ -74,7 +74,7 @@ def surface(row: Shown) -> Image:
     from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
     centres = np.array(list(row.centres.values()))
-    low, high = centres.min(axis=0) - (48, 62, 25), centres.max(axis=0) + (48, 22, 22)
+    low, high = centres.min(axis=0) - (48, 62, 25), np.add(centres.max(axis=0), (48, 22, 22))
     spacing = np.linalg.norm(row.ijk_to_ras[:3, :3], axis=0)
     step = np.maximum(spacing, 0.7)
     counts = ((high - low) / step).astype(int)
@@ -131,7 +131,7 @@ def tiles(row: Shown, window=None) -> list[Image.Image | None]:
             continue
         shown.append(plane(row, row.centres[level] + (0, -12, 0), left, back, (WIDTH_MM, HEIGHT_MM), window))
     middle = np.mean(list(row.centres.values()), axis=0)
-    shown.append(plane(row, middle + (0, 5, 8), back, down, size, window))
+    shown.append(plane(row, np.add(middle, (0, 5, 8)), back, down, size, window))
     shown.append(surface(row))
     return shown
 

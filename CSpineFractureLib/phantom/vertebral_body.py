@@ -12,7 +12,7 @@ from CSpineFractureLib.phantom.sdf import Points, ellipsoid, smooth_max, smooth_
 
 
 def body(v: Vertebra, p: Points, half: float, uncus: float) -> np.ndarray:
-    """A body of half height ``half``; its upper rim rises ``uncus`` mm at the sides. ``p``: folded on the right half."""
+    """A body of half height ``half``; its upper rim rises ``uncus`` mm at the sides. ``p``: folded on the right."""
     x, y, z = p
     s, shape = v.shape["size"], v.shape
     u = np.clip(z / np.float32(half), -1.25, 1.25)

@@ -106,5 +106,5 @@ def test_a_damaged_study_is_named_in_one_sentence(tmp_path):
     folder.mkdir()
     (folder / "truth.json").write_text("{}", encoding="utf-8")
     (folder / "ct.nii.gz").write_bytes(b"nothing")
-    with pytest.raises(UserError, match="phantom_000001.*missing or damaged"):
+    with pytest.raises(UserError, match=r"phantom_000001.*missing or damaged"):
         load_studies(tmp_path)
