@@ -13,7 +13,7 @@ import numpy as np
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.phantom.fractures import Fracture, Fragment, Plane, Vector
 from CSpineFractureLib.phantom.morphometry import Vertebra
-from CSpineFractureLib.phantom.vertebral_arch import canal_centre, pillar_centre
+from CSpineFractureLib.phantom.vertebral_arch import LAMINA_Z, canal_centre, pillar_centre
 
 RSNA_LEVEL_RATES = {"C1": 0.072, "C2": 0.141, "C3": 0.036, "C4": 0.054, "C5": 0.080, "C6": 0.137, "C7": 0.195}
 SUBAXIAL_TYPES = ("burst", "wedge", "teardrop", "lamina", "facet", "transverse", "spinous")
@@ -170,7 +170,9 @@ def _lamina(v: Vertebra, side: float, rng: np.random.Generator) -> tuple[list[Pl
     s = v.shape["size"]
     back = canal_centre(v) - v.canal_depth / 2
     plane = Plane(
-        (side * rng.uniform(4.5, 9.0) * s, back + 1.0 * s, -3 * s), _unit(0.85, -0.5 * side, rng.normal(0, 0.2)), 9 * s
+        (side * rng.uniform(4.5, 9.0) * s, back + 1.0 * s, (LAMINA_Z + 0.8) * s),
+        _unit(0.85, -0.5 * side, rng.normal(0, 0.2)),
+        9 * s,
     )
     return [plane], []
 
@@ -180,8 +182,8 @@ def _facet(v: Vertebra, side: float, rng: np.random.Generator) -> tuple[list[Pla
     s = v.shape["size"]
     x, y = pillar_centre(v)
     high = rng.uniform(0.0, 0.25) * v.pitch
-    plane = Plane((side * x, y + 0.6 * high, high), _unit(0.15, rng.uniform(0.1, 0.6), 0.8), 9.5 * s)
-    return [plane], [Fragment(((0, 1.0),), (side * x, y + 3 * s, high + 5 * s), 9 * s, _unit(0.1 * side, 0.5, 0.5))]
+    plane = Plane((side * x, y + 0.6 * high, high - 1.3 * s), _unit(0.15, rng.uniform(0.1, 0.6), 0.8), 9.5 * s)
+    return [plane], [Fragment(((0, 1.0),), (side * x, y + 3 * s, high + 3.7 * s), 9 * s, _unit(0.1 * side, 0.5, 0.5))]
 
 
 def _transverse(v: Vertebra, side: float, rng: np.random.Generator) -> tuple[list[Plane], list[Fragment]]:
@@ -197,7 +199,7 @@ def _spinous(v: Vertebra, side: float, rng: np.random.Generator) -> tuple[list[P
     back = canal_centre(v) - v.canal_depth / 2
     drop = np.radians(v.drop)
     along = rng.uniform(0.35, 0.7) * v.spinous
-    point = (0.0, back - along * np.cos(drop), -4.0 - along * np.sin(drop))
+    point = (0.0, back - along * np.cos(drop), LAMINA_Z - 0.4 - along * np.sin(drop))
     plane = Plane(point, _unit(0.05 * side, -np.cos(drop), -np.sin(drop) + rng.normal(0, 0.25)), 11.0)
     return [plane], [Fragment(((0, 1.0),), (0, point[1] - 14, point[2] - 4), 26.0, _unit(0, -0.5, -0.8))]
 

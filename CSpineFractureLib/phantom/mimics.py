@@ -11,7 +11,7 @@ import numpy as np
 
 from CSpineFractureLib.phantom.mimic_shapes import Bridge, Channel, Cleft, HealedWedge, Mimic, Pit, Plain, Plate
 from CSpineFractureLib.phantom.morphometry import Spine, Vertebra
-from CSpineFractureLib.phantom.vertebral_arch import canal_centre
+from CSpineFractureLib.phantom.vertebral_arch import LAMINA_Z, canal_centre
 
 KINDS = (
     "osteophyte",
@@ -80,7 +80,7 @@ def _channel(rng: np.random.Generator, spine: Spine, v: Vertebra) -> list[Mimic]
     else:
         back = canal_centre(v) - v.canal_depth / 2
         x = side * rng.uniform(5, 9) * s
-        keep = ((x, back + 4, -2 - rng.uniform(0, 2)), (x + rng.normal(0, 1), back - 6, -4.0))
+        keep = ((x, back + 4, LAMINA_Z + 2 - rng.uniform(0, 2)), (x + rng.normal(0, 1), back - 6, LAMINA_Z))
     return [Channel(v.level, "vessel-channel", tuple(tuple(float(c) for c in n) for n in keep), radius)]
 
 
@@ -102,7 +102,7 @@ def _unfused(rng: np.random.Generator, spine: Spine, v: Vertebra) -> list[Mimic]
     where = rng.random()
     if where < 0.4:
         along = 0.78 * v.spinous
-        point = (0.0, back - along * np.cos(drop), -4.0 - along * np.sin(drop))
+        point = (0.0, back - along * np.cos(drop), LAMINA_Z - 0.4 - along * np.sin(drop))
         return [Cleft(v.level, "unfused-apophysis", point, (0.0, float(np.cos(drop)), float(np.sin(drop))), width, 9.0)]
     if where < 0.75:
         up = float(rng.choice([-1, 1]))
@@ -132,7 +132,7 @@ def _ligament(rng: np.random.Generator, spine: Spine, v: Vertebra) -> list[Mimic
         start, end = (rng.normal(0, 1), y, -h - 3), (rng.normal(0, 1), y, h * 0.8)
         return [Plate(v.level, "calcified-ligament", start, end, rng.uniform(0.8, 1.5), rng.uniform(2.5, 4.5), hu)]
     back = canal_centre(v) - v.canal_depth / 2 - v.spinous - rng.uniform(5, 12)
-    z = -4 - v.spinous * np.sin(np.radians(v.drop))
+    z = LAMINA_Z - v.spinous * np.sin(np.radians(v.drop))
     start, end = (rng.normal(0, 1), back, z - rng.uniform(2, 6)), (rng.normal(0, 1), back - 1, z + rng.uniform(2, 5))
     return [Plate(v.level, "calcified-ligament", start, end, rng.uniform(1.2, 2.4), rng.uniform(1.2, 2.0), hu)]
 

@@ -3,8 +3,9 @@
 Sources (means of adults, both sexes): Panjabi et al., Spine 1991;16:861-869 (C2-C7 bodies, canal, pedicles, spinous
 processes); Doherty & Heggeness, Spine 1994;19:2497-2500 (atlas) and 1995;20:513-516 (axis); Gilad & Nissan, Spine
 1986;11:154-157 (body heights); Katz et al., Am J Phys Anthropol 1975;43:319-326 (bodies are deeper than high);
-Shin et al., Surg Neurol Int 2024;15:196 (CT of 1000 adults: disc heights 2.6 mm in front, 4.1 mm in the middle, 1.8 mm
-behind); Parihar et al., J Neurosci Rural Pract (CT of the canal, C2-C7); Yukawa et al., Eur Spine J 2012;21:1492-1498
+Shin et al., Surg Neurol Int 2024;15:196 (CT of 1000 young adults: discs 2.6 mm high in front, 4.1 mm in the middle, 1.8
+mm behind; 23 CT marked by hand lie between them and the 5.2-5.6 mm of Gilad & Nissan, 17-18 mm from body to body);
+Parihar et al., J Neurosci Rural Pract (CT of the canal, C2-C7); Yukawa et al., Eur Spine J 2012;21:1492-1498
 (lordosis). Body sizes are those of the smooth outline; rounding and waist take about 2 mm of the width and 1 mm of the
 rest (the tests measure what is left). ``DISC_BELOW`` is the gap between the rims; concave end-plates add about 2 mm.
 """
@@ -57,17 +58,17 @@ BODY_HEIGHT = {
     "T5": 19.0,
 }
 DISC_BELOW = {
-    "C2": 2.7,
-    "C3": 2.9,
-    "C4": 2.9,
-    "C5": 2.9,
-    "C6": 3.0,
-    "C7": 3.0,
-    "T1": 3.0,
-    "T2": 3.0,
-    "T3": 3.0,
-    "T4": 3.2,
-    "T5": 3.2,
+    "C2": 4.0,
+    "C3": 3.6,
+    "C4": 3.5,
+    "C5": 3.6,
+    "C6": 3.4,
+    "C7": 3.4,
+    "T1": 3.4,
+    "T2": 3.4,
+    "T3": 3.4,
+    "T4": 3.4,
+    "T5": 3.4,
 }
 CANAL_WIDTH = {
     "C2": 24.0,

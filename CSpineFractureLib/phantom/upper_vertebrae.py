@@ -32,7 +32,7 @@ def axis(v: Vertebra, q: Points) -> np.ndarray:
         (3.2 * s, 4.2 * s),
     )
     result = smooth_min(result, pars, 2.4)
-    result = smooth_min(result, arch(v, q, z_shift=-0.45 * half), 2.0)
+    result = smooth_min(result, arch(v, q, z_shift=-0.3 * half), 2.0)
     wing = horn(q, (15 * s, -6 * s, 0.0), (25.5 * s, -9.5 * s, -0.42 * half), (2.4 * s, 3.2 * s), (2.0 * s, 2.4 * s))
     wing = smooth_min(
         wing, horn(q, (11 * s, 0.5 * s, -0.35 * half), (24.5 * s, -8 * s, -0.45 * half), (1.5 * s, 2.2 * s)), 1.4

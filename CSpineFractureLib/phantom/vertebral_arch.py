@@ -11,6 +11,9 @@ import numpy as np
 from CSpineFractureLib.phantom.morphometry import Vertebra
 from CSpineFractureLib.phantom.sdf import Points, ellipsoid, horn, smooth_max, smooth_min
 
+LAMINA_Z = -6.6
+"""How far (mm, mean adult) the laminae meet below the middle of the body: arches hang lower than their bodies."""
+
 
 def canal_centre(v: Vertebra) -> float:
     """Anterior coordinate (mm) of the middle of the vertebral canal."""
@@ -45,7 +48,7 @@ def arch(v: Vertebra, p: Points, z_shift: float = 0.0) -> np.ndarray:
     )
 
     slope = np.float32(np.tan(np.radians(v.shape["facet_tilt"])))
-    sheared = z + np.float32(0.6 * s) - (p[1] - np.float32(py)) * slope * np.float32(0.85)
+    sheared = z + np.float32(1.9 * s) - (p[1] - np.float32(py)) * slope * np.float32(0.85)
     wall = (
         (np.abs(p[0] - np.float32(px)) / np.float32(6.0 * s)) ** 3
         + (np.abs(p[1] - np.float32(py)) / np.float32(6.3 * s)) ** 3
@@ -55,11 +58,11 @@ def arch(v: Vertebra, p: Points, z_shift: float = 0.0) -> np.ndarray:
 
     tall = (4.9 if v.level != "C2" else 6.4) * s
     thick = 1.75 * s if v.level != "C2" else 2.2 * s
-    plate = (q[0], q[1] + np.float32(0.30) * (z + np.float32(2.5 * s)), z)
+    plate = (q[0], q[1] + np.float32(0.30) * (z + np.float32(5.0 * s)), z)
     lamina = horn(
         plate,
-        (px - 1.0, py - 4.2 * s, -1.5 * s),
-        (0.4, back - 1.6 * s, -3.6 * s),
+        (px - 1.0, py - 4.2 * s, -3.6 * s),
+        (0.4, back - 1.6 * s, LAMINA_Z * s),
         (thick, tall),
         (thick * 1.1, tall * 0.95),
     )
@@ -71,8 +74,8 @@ def spinous(v: Vertebra, q: Points, back: float) -> np.ndarray:
     """The spinous process: forked in C2-C6, knobbed in C7 and below; it may lean to one side."""
     s = v.shape["size"]
     drop = np.radians(v.drop)
-    root = (0.0, back - 0.8 * s, -3.8 * s)
-    tip = (0.0, back - v.spinous * np.cos(drop), -4.0 * s - v.spinous * np.sin(drop))
+    root = (0.0, back - 0.8 * s, LAMINA_Z * s - 0.2)
+    tip = (0.0, back - v.spinous * np.cos(drop), LAMINA_Z * s - 0.4 - v.spinous * np.sin(drop))
     thoracic = v.level.startswith("T")
     result = horn(q, root, tip, (2.1 * s, 5.2 * s), (2.2 * s if not thoracic else 2.6 * s, 3.4 * s))
     if v.level in ("C2", "C3", "C4", "C5", "C6"):

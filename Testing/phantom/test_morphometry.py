@@ -17,14 +17,14 @@ SUBAXIAL = ("C3", "C4", "C5", "C6", "C7")
 # Ranges that hold the published means, mm. Width and depth of end-plates: Panjabi et al., Spine 1991;16:861-869, up to
 # the transverse diameters of the Galloway collection (C3 22.1 to C6 24.7). Height: Panjabi (posterior) to Gilad &
 # Nissan, Spine 1986;11:154-157 (anterior). Canal: Parihar et al. (CT, asymptomatic) to Panjabi (specimens).
-# Disc: middle height, Shin et al., Surg Neurol Int 2024;15:196 (4.1 +- 1.2).
+# Disc: middle height, Shin et al., Surg Neurol Int 2024;15:196 (4.1 +- 1.2) to Gilad & Nissan (up to 5.6).
 RANGES = {
     "width": {"C3": (15.8, 22.1), "C4": (17.0, 22.7), "C5": (17.5, 23.6), "C6": (18.5, 24.7), "C7": (21.8, 27.0)},
     "depth": {"C3": (14.5, 16.5), "C4": (14.5, 16.5), "C5": (14.5, 17.9), "C6": (15.0, 18.5), "C7": (15.5, 18.5)},
     "height": {"C3": (11.6, 15.0), "C4": (11.4, 14.6), "C5": (11.4, 14.4), "C6": (10.9, 14.4), "C7": (12.8, 15.8)},
     "canal depth": {"C3": (13.2, 17.0), "C4": (12.8, 17.7), "C5": (13.0, 17.4), "C6": (13.2, 18.1), "C7": (13.4, 16.5)},
     "canal width": {"C3": (20.4, 24.5), "C4": (20.4, 24.7), "C5": (21.0, 24.9), "C6": (21.0, 25.8), "C7": (20.5, 25.5)},
-    "disc": {"C3": (2.9, 5.3), "C4": (2.9, 5.3), "C5": (2.9, 5.3), "C6": (2.9, 5.3)},
+    "disc": {"C3": (2.9, 5.6), "C4": (2.9, 5.6), "C5": (2.9, 5.6), "C6": (2.9, 5.6)},
 }
 
 
