@@ -27,7 +27,9 @@ def randomised(hu: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     for _ in range(int(rng.integers(0, 12))):
         radius = rng.uniform(2, 14, 3)
         centre = [rng.uniform(0, n) for n in hu.shape]
-        place = tuple(slice(max(0, int(c - r)), int(c + r) + 1) for c, r in zip(centre, radius, strict=True))
+        place = tuple(
+            slice(max(0, int(c - r)), min(n, int(c + r) + 1)) for c, r, n in zip(centre, radius, hu.shape, strict=True)
+        )
         grid = np.ogrid[place]
         inside = sum(((g - c) / r) ** 2 for g, c, r in zip(grid, centre, radius, strict=True)) < 1
         region, tissue = out[place], soft[place]

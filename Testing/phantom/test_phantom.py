@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -13,6 +14,7 @@ from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.phantom.files import TRUTH_FILE, make_studies
 from CSpineFractureLib.phantom.plan import StudyPlan, parse_fractures
 from CSpineFractureLib.phantom.study import make_study
+from CSpineFractureLib.phantom.varied import scans_plan
 
 SMALL = StudyPlan(
     spacing_mm=(1.5, 1.5, 2.0), fractures=(("C5", "burst"),), width_mm=150, depth_mm=150, above_mm=15, below_mm=15
@@ -96,3 +98,45 @@ def test_a_finished_study_is_kept_unless_the_plan_is_another(tmp_path):
     make_studies(tmp_path, [4], lambda seed: plans[1])
     assert '"C2"' in (folder / "truth.json").read_text(encoding="utf-8").split('"fractures": [')[-1]
     assert (folder / "ct.nii.gz").stat().st_mtime_ns != made
+
+
+def test_the_same_seed_gives_the_same_bytes_on_any_number_of_jobs(tmp_path):
+    plan = StudyPlan(spacing_mm=(2.5, 2.5, 4.0), width_mm=110, depth_mm=110, above_mm=5, below_mm=0)
+    for jobs in (1, 2):
+        make_studies(tmp_path / str(jobs), [1, 2, 3], lambda seed: plan, jobs)
+    one, two = (
+        {p.relative_to(root): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
+        for root in (tmp_path / "1", tmp_path / "2")
+    )
+    assert len(one) == 12
+    assert one == two
+
+
+def test_thick_slices_are_averages_of_thin_ones_and_lie_where_they_should():
+    thin = StudyPlan(spacing_mm=(1.5, 1.5, 1.0), fractures=(), mimics=(), width_mm=120, depth_mm=120)
+    thick = replace(thin, spacing_mm=(1.5, 1.5, 5.0))
+    one, other = make_study(5, thin), make_study(5, thick)
+    assert other.ijk_to_ras[2, 2] == pytest.approx(5.0)
+    for level in ("C3", "C5", "C7"):
+        for study in (one, other):
+            i, j, k = index_of(study, study.centres_ras[level])
+            assert study.labels[k, j, i] == int(level[1])
+    assert other.hu[other.labels > 0].std() < one.hu[one.labels > 0].std()
+
+
+def test_randomised_studies_differ_in_tissue_but_not_in_truth():
+    usual = make_study(9, SMALL)
+    odd = make_study(9, replace(SMALL, randomise=True))
+    np.testing.assert_array_equal(odd.labels, usual.labels)
+    assert np.abs(odd.hu.astype(int) - usual.hu).mean() > 15
+
+
+def test_fields_of_view_may_be_cropped_anywhere():
+    plans = [scans_plan(seed) for seed in range(300)]
+    assert {plan.spacing_mm[2] for plan in plans} >= {0.5, 1.0, 2.0, 5.0}
+    assert min(plan.spacing_mm[0] for plan in plans) < 0.45
+    assert max(plan.spacing_mm[0] for plan in plans) > 0.9
+    cropped = next(plan for plan in plans if plan.above_mm <= -25 and plan.below_mm <= -45)
+    study = make_study(3, replace(cropped, spacing_mm=(1.5, 1.5, 2.0)))
+    assert 1 not in study.labels
+    assert 4 in study.labels
