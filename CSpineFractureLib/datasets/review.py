@@ -11,6 +11,7 @@ from scipy.sparse.csgraph import connected_components
 
 from CSpineFractureLib import __version__
 from CSpineFractureLib.datasets.record import LEVELS, SliceBox, StudyRecord
+from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.findings.study_result import (
     Box,
     FractureFinding,
@@ -20,6 +21,7 @@ from CSpineFractureLib.findings.study_result import (
     VertebraFinding,
     VolumeInfo,
 )
+from CSpineFractureLib.phantom.mask_frame import vertebra_from_mask
 from CSpineFractureLib.volume.ct_volume import CTVolume
 
 PROFILE, DEVICE, RULE = "annotation", "none", "annotated in the data set"
@@ -69,8 +71,7 @@ def body_middle(mask: np.ndarray, ijk_to_ras: np.ndarray, first: bool = False) -
 
     ``mask`` is ``[k, j, i]``, cut to the vertebra. The body is the thickest part of its front half within 9 mm of the
     middle between left and right: the mean of the voxels there whose distance from the surface is at least 0.6 of the
-    greatest. Of C1 it is the mean of the foremost 8 mm within 7 mm of the middle. An estimate, good to a few mm (C1
-    of a turned head: 9 mm).
+    greatest. Of C1 it is the mean of the foremost 8 mm within 7 mm of the middle. An estimate for pieces of vertebrae.
     """
     spacing = np.linalg.norm(ijk_to_ras[:3, :3], axis=0)[::-1]
     step = [max(1, round(WORK_MM / s)) for s in spacing]
@@ -89,6 +90,16 @@ def body_middle(mask: np.ndarray, ijk_to_ras: np.ndarray, first: bool = False) -
         near = (np.abs(ras[:, 0] - middle[0]) <= BODY_HALF_WIDTH_MM) & (ras[:, 1] >= middle[1])
         near &= depth >= DEEP_SHARE * depth[near].max(initial=0)
     return ras[near].mean(axis=0) if near.any() else ras.mean(axis=0)
+
+
+def _centre(labels: np.ndarray, volume: CTVolume, level: str, place: tuple[slice, slice, slice]) -> np.ndarray:
+    """RAS mm of the body's middle by the vertebra's own frame; by ``body_middle`` where little of it is in the mask."""
+    try:
+        return vertebra_from_mask(labels, volume.ijk_to_ras, level).centre
+    except UserError:
+        origin = np.array(volume.ijk_to_ras)
+        origin[:3, 3] = volume.ras_of(np.array([p.start for p in place[::-1]]))
+        return body_middle(labels[place] == LEVELS.index(level) + 1, origin, first=level == "C1")
 
 
 def _slices(record: StudyRecord, labels: np.ndarray | None, boxes: list[SliceBox], count: int) -> list[SliceFinding]:
@@ -111,8 +122,6 @@ def _vertebrae(record: StudyRecord, labels: np.ndarray, volume: CTVolume) -> lis
         level = LEVELS[n - 1]
         low, high = np.array([[p.start, p.stop] for p in place]).T
         mask = labels[place] == n
-        origin = np.array(volume.ijk_to_ras)
-        origin[:3, 3] = volume.ras_of(low[::-1])
         cut = bool((low == 0).any() or (high == labels.shape).any())
         known = record.fractured is not None
         found.append(
@@ -122,7 +131,7 @@ def _vertebrae(record: StudyRecord, labels: np.ndarray, volume: CTVolume) -> lis
                 visible="partial" if cut else "full",
                 assessed=True,
                 confidence=1.0,
-                center_ras=body_middle(mask, origin, first=n == 1).tolist(),
+                center_ras=_centre(labels, volume, level, place).tolist(),
                 box=_box(volume, low[::-1] - 0.5, high[::-1] - 0.5),
                 slice_range=[int(low[0]), int(high[0]) - 1],
                 fracture_probability=float(record.fractured[level]) if known else None,
