@@ -23,11 +23,11 @@ from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.findings.result_file import read_result, write_result
 from CSpineFractureLib.findings.study_result import StudyResult
 from CSpineFractureLib.volume import CTVolume, read_volume
+from CSpineFractureLib.volume.itk_image import itk_image
 
 CT_FILE, LABEL_FILE, RESULT_FILE, MARK_FILE = "ct.nii.gz", "vertebrae.nii.gz", "result.json", "correction.json"
 SCHEMA = "cspine-correction/1"
 POSITIVE = ("accepted", "added")
-_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 
 
 def write_corrections(
@@ -57,7 +57,7 @@ def write_corrections(
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        sitk.WriteImage(_image(ct), str(partial / CT_FILE), True, 1)
+        sitk.WriteImage(itk_image(ct.hu, ct.ijk_to_ras), str(partial / CT_FILE), True, 1)
         if levels is not None:
             write_mask(levels.astype(np.uint8), ct.ijk_to_ras, partial / LABEL_FILE)
         write_result(_anonymous(result), partial / RESULT_FILE)
@@ -148,12 +148,3 @@ def _anonymous(result: StudyResult) -> StudyResult:
     volume = replace(result.volume, series_uid=None, frame_of_reference_uid=None, sop_instance_uids=None)
     fractures = [replace(finding, comment="") for finding in result.fractures]
     return replace(result, volume=volume, fractures=fractures, warnings=[])
-
-
-def _image(ct: CTVolume) -> sitk.Image:
-    image = sitk.GetImageFromArray(ct.hu)
-    matrix = _RAS_TO_LPS @ ct.ijk_to_ras[:3, :3]
-    image.SetSpacing(ct.spacing_mm)
-    image.SetDirection((matrix / np.array(ct.spacing_mm)).ravel().tolist())
-    image.SetOrigin((_RAS_TO_LPS @ ct.ijk_to_ras[:3, 3]).tolist())
-    return image

@@ -11,6 +11,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from CSpineFractureLib.errors import UserError
+from CSpineFractureLib.volume.itk_image import itk_image
 from CSpineFractureLib.volume.nifti_header import read_nifti_header
 from CSpineFractureLib.volume.quiet import quiet_libraries
 
@@ -34,12 +35,7 @@ def write_mask(labels: np.ndarray, ijk_to_ras: np.ndarray, path: Path, orientati
     ``orientation`` gives the storage order as three letters of ITK's code (``"PIR"``: i towards posterior, j towards
     inferior, k towards right); empty keeps the order. The affine always tells the truth.
     """
-    image = sitk.GetImageFromArray(labels)
-    matrix = _RAS_TO_LPS @ ijk_to_ras[:3, :3]
-    spacing = np.linalg.norm(matrix, axis=0)
-    image.SetSpacing(spacing.tolist())
-    image.SetDirection((matrix / spacing).ravel().tolist())
-    image.SetOrigin((_RAS_TO_LPS @ ijk_to_ras[:3, 3]).tolist())
+    image = itk_image(labels, ijk_to_ras)
     if orientation:
         image = sitk.DICOMOrient(image, orientation)
     suffix = ".nii.gz" if path.name.endswith(".nii.gz") else ".nii"

@@ -10,16 +10,15 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import SimpleITK as sitk
 
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.phantom.plan import StudyPlan
 from CSpineFractureLib.phantom.study import PhantomStudy, make_study
+from CSpineFractureLib.volume.itk_image import itk_image
 
 CT_FILE, LABEL_FILE, FRACTURE_FILE, TRUTH_FILE = "ct.nii.gz", "vertebrae.nii.gz", "fractures.nii.gz", "truth.json"
 SCHEMA = "cspine-phantom/1"
-_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 
 
 def study_folder(root: Path, seed: int) -> Path:
@@ -37,7 +36,7 @@ def write_study(study: PhantomStudy, folder: Path, plan: StudyPlan | None = None
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     for name, array in ((CT_FILE, study.hu), (LABEL_FILE, study.labels), (FRACTURE_FILE, study.fracture_mask)):
-        sitk.WriteImage(_image(array, study.ijk_to_ras), str(partial / name), True, 1)
+        sitk.WriteImage(itk_image(array, study.ijk_to_ras), str(partial / name), True, 1)
     truth = {
         "schema": SCHEMA,
         "seed": study.seed,
@@ -99,14 +98,3 @@ def _is_made(folder: Path, plan: StudyPlan) -> bool:
     except (OSError, ValueError):
         return False
     return truth.get("plan") == json.loads(json.dumps(asdict(plan)))
-
-
-def _image(array: np.ndarray, ijk_to_ras: np.ndarray) -> sitk.Image:
-    """A SimpleITK image (LPS) of an array ``[k, j, i]`` with a matrix to RAS mm."""
-    image = sitk.GetImageFromArray(array)
-    matrix = _RAS_TO_LPS @ ijk_to_ras[:3, :3]
-    spacing = np.linalg.norm(matrix, axis=0)
-    image.SetSpacing(spacing.tolist())
-    image.SetDirection((matrix / spacing).ravel().tolist())
-    image.SetOrigin((_RAS_TO_LPS @ ijk_to_ras[:3, 3]).tolist())
-    return image
