@@ -80,7 +80,10 @@ def test_progress_in_a_log_is_one_line_a_stage(capfd, ct, tmp_path):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_run_cleanly(ct, tmp_path, number, code):
     words = fake_run(ct, tmp_path / "a" / "out", "--threshold", "delay=0.1", "--threshold", "steps=600")
-    with subprocess.Popen(**cspine_arguments(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    heard = {"preexec_fn": lambda: signal.signal(number, signal.SIG_DFL)}  # a shell's background jobs ignore SIGINT
+    with subprocess.Popen(
+        **cspine_arguments(*words), **heard, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
         while "Pretending" not in process.stderr.readline():
             assert process.poll() is None
         start = time.monotonic()
