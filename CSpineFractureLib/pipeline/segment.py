@@ -22,8 +22,10 @@ from CSpineFractureLib.pipeline.fuse import FusedLevel
 WORK_MM = 1.0
 MARGIN_MM = 3.0
 SMALLEST_MM3 = 150.0
-SINK = 0.35
-"""How far the cuts between levels sink behind the bodies, mm per mm."""
+SINK = 0.4
+"""How far the cuts between levels sink behind the bodies, mm per mm, near the midline below C2."""
+MIDLINE_MM, MIDLINE_FADE_MM = 11.0, 6.0
+"""Laminae and spinous processes hang; pillars and transverse processes farther out stay at the height of their body."""
 SURE_SHARE = 0.55
 ABOVE_MM, BELOW_MM = 4.0, 4.0
 BACKGROUND = 8
@@ -127,9 +129,9 @@ def _markers(levels: list[FusedLevel], view, place, step, bone: np.ndarray) -> n
     line = ColumnLine.through(levels)
     r_mid, a_mid, slope, size = line.at(s)
     behind = np.maximum(0.0, a_mid - 8.2 * size - a)
-    height = (
-        s + (a - a_mid) * slope * (behind == 0) - 8.2 * size * slope * (behind > 0) + np.minimum(SINK * behind, 12.0)
-    )
+    beside = np.clip((np.abs(r - r_mid) / size - MIDLINE_MM) / MIDLINE_FADE_MM, 0.0, 1.0)
+    beside *= s < next((level.slab_s[1] for level in levels if level.index > 1), -np.inf)
+    height = s + (a - a_mid) * slope + np.minimum(SINK * behind, 12.0) * (1.0 - beside)
     markers = np.zeros(bone.shape, np.uint8)
     for level in levels:
         lower, upper = level.slab_s
