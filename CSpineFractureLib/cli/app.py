@@ -26,7 +26,7 @@ app = command_group(
 app.command("run")(run_command.run)
 app.command("worker")(worker_command.worker)
 app.command("phantom")(phantom_command.phantom)
-app.command("train")(train_command.train)
+app.add_typer(train_command.app, name="train")
 app.command("bench")(bench_command.bench)
 app.add_typer(models_command.app, name="models")
 app.add_typer(evaluate_command.app, name="evaluate")

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from CSpineFractureLib.cli.command_group import command_group
 from CSpineFractureLib.errors import UserError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from CSpineFractureLib.datasets.record import StudyRecord
 
 app = command_group(help="Make training images of studies, and check data sets.")
 SOURCES = {
@@ -46,6 +41,9 @@ def convert(
     added: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="Instead: so many fracture-free slices in all.")
     ] = None,
+    most_per_study: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="At most N slices with boxes of each study, drawn.")
+    ] = None,
     least_pixels: Annotated[int, typer.Option(min=1, help="Smaller parts of a vertebra in a slice get no box.")] = 1,
     image_format: Annotated[str, typer.Option("--format", help="png or jpeg.")] = "png",
     limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the first N studies that fit.")] = None,
@@ -68,6 +66,7 @@ def convert(
     from CSpineFractureLib.cli.progress import shown_progress
     from CSpineFractureLib.datasets.coco import write_coco
     from CSpineFractureLib.datasets.slice_folders import write_slice_folders
+    from CSpineFractureLib.datasets.sources import read_source
     from CSpineFractureLib.datasets.splits import shares_of, split_records
     from CSpineFractureLib.datasets.study_images import ImageOptions, usable
     from CSpineFractureLib.datasets.yolo import write_yolo
@@ -83,8 +82,9 @@ def convert(
         seed=seed,
         unannotated_as_negative=unannotated_as_negative,
         slice_ratios=split if by_slice else None,
+        most_per_study=most_per_study,
     )
-    records = _reader(str(context.info_name))(source)
+    records = read_source(str(context.info_name), source)
     able = sorted((record for record in records if usable(record, options)), key=lambda record: record.id)[:limit]
     if not able:
         needed = "a vertebra mask" if options.classes == "vertebrae" else "what is needed known of its slices"
@@ -136,13 +136,11 @@ def giveaway(
     """Can brightness and plain texture of whole slices tell the fractures? They should not: near 0.5 is good."""
     from CSpineFractureLib.cli.progress import shown_progress
     from CSpineFractureLib.datasets.giveaway import giveaway as measure
+    from CSpineFractureLib.datasets.sources import read_source
 
-    if source not in SOURCES:
-        message = f"--source {source} is not known; use one of {', '.join(SOURCES)}."
-        raise UserError(message)
     with shown_progress("auto", sys.stdout) as show:
         found = measure(
-            _reader(source)(folder),
+            read_source(source, folder),
             on_progress=lambda done, total: show(
                 {"stage": "giveaway", "done": done, "total": total, "message": "Measuring slices"}
             ),
@@ -151,14 +149,3 @@ def giveaway(
     typer.echo(f"Studies: AUC {found.studies_auc:.3f} ({found.fractured_studies} of {found.studies} are fractured)")
     if max(found.slices_auc, found.studies_auc) >= limit:
         raise typer.Exit(1)
-
-
-def _reader(source: str) -> Callable[[Path], list[StudyRecord]]:
-    """What reads the studies of a source."""
-    if source == "rsna":
-        from CSpineFractureLib.datasets.rsna_read import read_rsna as read
-    elif source == "phantom":
-        from CSpineFractureLib.datasets.phantoms import read_phantoms as read
-    else:
-        from CSpineFractureLib.datasets.corrections import read_corrections as read
-    return read

@@ -31,7 +31,7 @@ def phantom(
     plan: Annotated[
         str,
         typer.Option(
-            help="Field of view and voxels: standard, wide, focused (to train on), scans (as scans come) or "
+            help="Field of view and voxels: standard, wide, focused, neck (to train on), scans (as scans come) or "
             "benchmark-v1 (its own seeds)."
         ),
     ] = "standard",

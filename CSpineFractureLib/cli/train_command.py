@@ -1,4 +1,4 @@
-"""``cspine train``: fit the networks of a profile."""
+"""``cspine train``: fit the networks of the source documents, or those that the program ships."""
 
 from __future__ import annotations
 
@@ -9,19 +9,99 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from CSpineFractureLib.cli.command_group import command_group
 from CSpineFractureLib.errors import UserError
 
 if TYPE_CHECKING:
     from torch import nn
 
+app = command_group(help="Train networks. The same command goes on where an earlier one was broken off.")
+SYSTEMS = {
+    "000-slice-classifier": "Does a slice show a fracture? CNN of document 000, ResNet50, DenseNet121.",
+    "000-vertebra-detector": "Boxes of C1-C7 with YOLOv8 and YOLOv5, as in document 000.",
+    "003-vertebra-detector": "Boxes of C1-C7 with YOLOv5, as in document 003.",
+    "004-level-presence": "Which of C1-C7 does a slice show? GCViT with metadata, and seven baselines.",
+    "004-fracture-detector": "Boxes of fractures with YOLOv8 and YOLOv5, as in document 004.",
+}
 
-def train(
-    profile: Annotated[str, typer.Argument(help="What to train: two-stage.")],
-    data: Annotated[Path, typer.Option(help="Folder of studies made by 'cspine phantom --plan wide'.")],
+
+def train_system(
+    context: typer.Context,
+    data: Annotated[Path, typer.Option(help="Folder of studies.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="RUNS", help="Folder for images and runs.")],
+    source: Annotated[str, typer.Option(help="phantom, rsna or corrections.")] = "phantom",
+    model: Annotated[
+        list[str] | None, typer.Option(help="Which of its networks; may be repeated; all: every one of them.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="The small recipe for a CPU.")] = False,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe, such as training.epochs=20; repeatable."),
+    ] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A YAML file of your own, like those in Resources/Systems.")
+    ] = None,
+    start: Annotated[
+        str, typer.Option(metavar="FILE", help="Weights to start from (.safetensors, .pt, .pth), or: shipped.")
+    ] = "",
+    search: Annotated[
+        int, typer.Option(min=0, metavar="TRIALS", help="Detectors: random search over the recipe first.")
+    ] = 0,
+    search_epochs: Annotated[int, typer.Option(min=1, help="Epochs of each trial of the search.")] = 10,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    gpus: Annotated[int, typer.Option(min=1, help="How many GPUs to use.")] = 1,
+    precision: Annotated[str, typer.Option(help="32, 16-mixed or bf16-mixed.")] = "32",
+    workers: Annotated[int, typer.Option(min=0, help="Processes that read pictures.")] = 0,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Make the images, train, measure on the validation studies; RUNS/SYSTEM/MODEL holds all of it."""
+    from CSpineFractureLib.training.fit_options import FitOptions
+    from CSpineFractureLib.training.systems import load_system, parse_overrides
+
+    chosen = str(recipe or context.info_name)
+    system = load_system(chosen, quick, parse_overrides(change or []))
+    models = list(system.models) if model == ["all"] else model or [system.default_model]
+    for one in models:
+        system.model(one)
+    options = FitOptions(device, gpus, precision, workers)
+    if start not in ("", "shipped") and not Path(start).is_file():
+        message = f"--start {start} does not exist: name a file of weights, or 'shipped'."
+        raise UserError(message)
+
+    from CSpineFractureLib.cli.progress import shown_progress
+    from CSpineFractureLib.models.device import choose_device
+    from CSpineFractureLib.training.run_steps import Order, prepare, search_first, train_model
+
+    choose_device(device)
+    order = Order(system, output, source, data, seed, start)
+    with shown_progress("auto", sys.stdout) as show:
+        prepare(order, show)
+        if search:
+            order = search_first(order, search, search_epochs, options, show)
+        for one in models:
+            run, metrics = train_model(order, one, options, lambda event, one=one: show(_named(event, one)))
+            figures = ", ".join(f"{key} {figure.value:.3f}" for key, figure in metrics.figures.items())
+            typer.echo(f"{one}: {figures} ({'synthetic, ' if metrics.data['synthetic'] else ''}validation studies)")
+            typer.echo(str(run.weights))
+
+
+def _named(event: dict, model: str) -> dict:
+    """An event of one of several models."""
+    return {**event, "stage": f"{model} {event['stage']}", "message": f"{model}: {event['message']}"}
+
+
+for _system, _text in SYSTEMS.items():
+    app.command(_system, help=_text)(train_system)
+
+
+@app.command("two-stage")
+def two_stage(
+    data: Annotated[Path, typer.Option(help="Folder of studies, such as those of 'cspine phantom --plan wide'.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Run folder for weights and report.")],
+    source: Annotated[str, typer.Option(help="phantom, rsna or corrections.")] = "phantom",
     fracture_data: Annotated[
         Path | None,
-        typer.Option(help="Studies of --plan focused, for both fracture networks; default: --data."),
+        typer.Option(help="Studies for both fracture networks, such as those of --plan focused; default: --data."),
     ] = None,
     task: Annotated[list[str] | None, typer.Option(help="Only this network; may be repeated.")] = None,
     fine_tune: Annotated[
@@ -31,17 +111,15 @@ def train(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
-    """Train from synthetic studies; writes one safetensors file per network and training.json."""
-    if profile != "two-stage":
-        message = f"Training of profile '{profile}' is not available in this version; use two-stage."
-        raise UserError(message)
+    """The networks that the program ships; writes one safetensors file each and training.json."""
     for folder, option in ((data, "--plan wide"), (fracture_data, "--plan focused")):
         if folder is not None and not folder.is_dir():
-            message = f"{folder} does not exist: name a folder of studies made by 'cspine phantom {option}'."
+            message = f"{folder} does not exist: name a folder of studies, such as made by 'cspine phantom {option}'."
             raise UserError(message)
     from CSpineFractureLib.cli.progress import shown_progress
+    from CSpineFractureLib.datasets.sources import read_source
     from CSpineFractureLib.models.device import choose_device
-    from CSpineFractureLib.training.bank import load_studies
+    from CSpineFractureLib.training.bank import load_records, load_studies
     from CSpineFractureLib.training.two_stage import TASKS, TwoStagePlan, train_two_stage
 
     chosen, tasks = choose_device(device), tuple(task or TASKS)
@@ -50,17 +128,20 @@ def train(
         def reading(done: int, total: int) -> None:
             show({"stage": "load", "done": done, "total": total, "message": "Reading the studies"})
 
-        studies = load_studies(data, reading)
-        focused = load_studies(fracture_data, reading) if fracture_data else None
+        def studies_of(folder: Path) -> list:
+            if source == "phantom":
+                return load_studies(folder, reading)
+            return load_records(read_source(source, folder), reading)
+
         files = train_two_stage(
-            studies,
+            studies_of(data),
             output,
             TwoStagePlan(tasks=tasks, effort=effort, seed=seed),
             chosen,
             lambda name, done, total, loss: show(
                 {"stage": name, "done": done, "total": total, "message": f"{name}, loss {loss:.2f}"}
             ),
-            focused,
+            studies_of(fracture_data) if fracture_data else None,
             _known(tasks if fine_tune else ("vertebra-detector",) if tasks == ("fracture-detector",) else ()),
         )
     for path in files.values():
@@ -74,5 +155,5 @@ def _known(tasks: tuple[str, ...]) -> dict[str, nn.Module]:
     found = {}
     for task in tasks:
         with contextlib.suppress(UserError):
-            found[task] = WeightsStore().load_for_training(task)[0]
+            found[task] = WeightsStore().load_for_training(task, "two-stage")[0]
     return found

@@ -80,7 +80,9 @@ def plans_of(records: list[StudyRecord], options: ImageOptions) -> list[StudySli
         records = [replace(record, split=None) for record in records]
     able = [record for record in records if usable(record, options)]
     if options.classes == "fracture":
-        plans = plan_slices(able, options.ratio, options.added, options.seed, options.unannotated_as_negative)
+        plans = plan_slices(
+            able, options.ratio, options.added, options.seed, options.unannotated_as_negative, options.most_per_study
+        )
     else:
         plans = [StudySlices(record) for record in sorted(able, key=lambda record: record.id)]
     if not plans:
@@ -116,7 +118,12 @@ def _noted(note: Path) -> list[LabelledImage] | None:
     if not note.is_file():
         return None
     entries = json.loads(note.read_text(encoding="utf-8"))
-    return [LabelledImage(**{**entry, "boxes": tuple(ClassBox(**box) for box in entry["boxes"])}) for entry in entries]
+    return [
+        LabelledImage(
+            **{**entry, "strata": tuple(entry["strata"]), "boxes": tuple(ClassBox(**box) for box in entry["boxes"])}
+        )
+        for entry in entries
+    ]
 
 
 def _prepare(out: Path, part: Path, fingerprint: str) -> None:

@@ -7,7 +7,7 @@ import hashlib
 import io
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from CSpineFractureLib.datasets.record import LEVELS
@@ -18,6 +18,7 @@ CLASSES = {"vertebrae": LEVELS, "fracture": ("fracture",), "both": (*LEVELS, "fr
 """Names of the classes, in the order of their ids."""
 SLICE_TABLE = "slices.csv"
 _COLUMNS = ("file", "study", "group", "split", "k")
+_FURTHER = ("from_top_mm", "ratio", "strata")
 _SLICE_NAME = re.compile(r"(?P<study>.+)_k(?P<k>\d+)")
 
 
@@ -42,7 +43,12 @@ class ClassBox:
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """An image, ``width`` x ``height`` pixels, of slice ``k`` of a study; ``file`` is relative to the data set."""
+    """An image, ``width`` x ``height`` pixels, of slice ``k`` of a study; ``file`` is relative to the data set.
+
+    ``from_top_mm`` is how far below the highest slice of the study it lies, ``ratio`` the same as a share (0 highest, 1
+    lowest): the metadata of document 004. ``strata`` tells which fractures the slice shows (``displaced``,
+    ``hairline``) and whether the study holds ``mimics``. These three stand in ``slices.csv`` alone.
+    """
 
     file: str
     study: str
@@ -52,6 +58,9 @@ class LabelledImage:
     width: int
     height: int
     boxes: tuple[ClassBox, ...] = ()
+    from_top_mm: float = field(default=0.0, compare=False)
+    ratio: float = field(default=0.0, compare=False)
+    strata: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def names(self) -> frozenset[str]:
@@ -74,13 +83,14 @@ def parts_of_name(stem: str) -> tuple[str, int]:
 
 
 def write_slice_table(root: Path, images: Iterable[LabelledImage], names: tuple[str, ...]) -> None:
-    """Write ``slices.csv``: file, study, group (patient), split, k, and for each class whether the image shows it."""
+    """Write ``slices.csv``: file, study, group (patient), split, k, place, strata; per class whether it is shown."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow([*_COLUMNS, *names])
+    table.writerow([*_COLUMNS, *_FURTHER, *names])
     for image in images:
         shown = [int(name in image.names) for name in names]
-        table.writerow([image.file, image.study, image.group, image.split, image.k, *shown])
+        place = [round(image.from_top_mm, 3), round(image.ratio, 5), "+".join(image.strata)]
+        table.writerow([image.file, image.study, image.group, image.split, image.k, *place, *shown])
     write_text_atomically(text.getvalue(), root / SLICE_TABLE)
 
 

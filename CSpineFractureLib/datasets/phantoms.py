@@ -17,6 +17,8 @@ from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.phantom.files import CT_FILE, LABEL_FILE, TRUTH_FILE
 from CSpineFractureLib.volume import read_volume
 
+KINDS = ("displaced", "hairline")
+
 
 def phantom_folders(root: Path) -> list[Path]:
     """The folders of studies in ``root`` (or ``root`` itself), sorted; one lacking a file is among them."""
@@ -63,7 +65,7 @@ def boxes_of(truth: dict[str, Any]) -> list[SliceBox] | None:
     if not all(fracture.get("slice_boxes") for fracture in fractures):
         return None
     return [
-        SliceBox(int(k), x, y, width, height, fracture["level"])
+        SliceBox(int(k), x, y, width, height, fracture["level"], KINDS[bool(fracture["hairline"])])
         for fracture in fractures
         for k, x, y, width, height in fracture["slice_boxes"]
     ]
@@ -77,9 +79,8 @@ def fractured_of(truth: dict[str, Any]) -> dict[str, bool]:
 
 def strata_of(truth: dict[str, Any]) -> tuple[str, ...]:
     """``displaced``, ``hairline``, ``mimics``, as far as they are there."""
-    hairline = {bool(fracture["hairline"]) for fracture in truth["fractures"]}
-    present = {"displaced": False in hairline, "hairline": True in hairline, "mimics": bool(truth.get("mimics"))}
-    return tuple(name for name, here in present.items() if here)
+    kinds = {KINDS[bool(fracture["hairline"])] for fracture in truth["fractures"]}
+    return (*(kind for kind in KINDS if kind in kinds), *(["mimics"] if truth.get("mimics") else []))
 
 
 def ct_of(folder: Path) -> Path:

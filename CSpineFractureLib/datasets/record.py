@@ -22,7 +22,8 @@ LEVELS = ("C1", "C2", "C3", "C4", "C5", "C6", "C7")
 class SliceBox:
     """A fracture box in slice ``k``: left column edge ``x``, upper row edge ``y``, sizes in pixels, and its level.
 
-    ``level`` is ``None`` only where neither a mask nor the study's labels can tell it.
+    ``level`` is ``None`` only where neither a mask nor the study's labels can tell it; ``kind`` is ``displaced`` or
+    ``hairline`` where that is known.
     """
 
     k: int
@@ -31,6 +32,7 @@ class SliceBox:
     width: float
     height: float
     level: str | None = None
+    kind: str | None = None
 
 
 @dataclass

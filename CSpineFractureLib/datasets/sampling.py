@@ -36,6 +36,7 @@ def plan_slices(
     added: int | None = None,
     seed: int = 0,
     unannotated_as_negative: bool = False,
+    most_per_study: int | None = None,
 ) -> list[StudySlices]:
     """What each study gives to a set of fracture images; needs no volume. Studies that give nothing are left out.
 
@@ -50,11 +51,16 @@ def plan_slices(
         Chooses the studies where not all can give equally many.
     unannotated_as_negative
         The flaw of document 000, see above.
+    most_per_study
+        At most so many positive slices of each study, drawn by ``seed``; for small sets.
 
     Studies with fractures come first, then the others, by id.
     """
     records = sorted(records, key=lambda record: record.id)
-    positives = {record.id: tuple(sorted({box.k for box in record.boxes or ()})) for record in records}
+    positives = {
+        record.id: tuple(at_most({box.k for box in record.boxes or ()}, most_per_study, record.id, seed))
+        for record in records
+    }
     splits = sorted({record.split or "" for record in records})
     in_split = {split: [record for record in records if (record.split or "") == split] for split in splits}
     counts = [sum(len(positives[record.id]) for record in in_split[split]) for split in splits]
@@ -80,6 +86,12 @@ def shared_out(total: int, weights: list[int]) -> list[int]:
     for n in by_remainder[: total - sum(parts)]:
         parts[n] += 1
     return parts
+
+
+def at_most(slices: Iterable[int], most: int | None, study: str, seed: int) -> list[int]:
+    """The slices, sorted; drawn where there are more than ``most``."""
+    slices = sorted(slices)
+    return slices if most is None or len(slices) <= most else draw_slices(slices, most, study, seed)
 
 
 def draw_slices(candidates: Iterable[int], wanted: int, study: str, seed: int) -> list[int]:

@@ -11,6 +11,7 @@ import numpy as np
 from CSpineFractureLib.datasets.labelled_image import CLASSES, ClassBox, LabelledImage
 from CSpineFractureLib.datasets.record import SliceBox, StudyRecord
 from CSpineFractureLib.datasets.sampling import (
+    at_most,
     draw_slices,
     gives_negatives,
     study_stream,
@@ -19,6 +20,7 @@ from CSpineFractureLib.datasets.slice_image import SUFFIXES, painter, write_imag
 from CSpineFractureLib.datasets.splits import shares_of, slice_splits
 from CSpineFractureLib.datasets.vertebra_boxes import slices_with_vertebrae, vertebra_boxes
 from CSpineFractureLib.errors import UserError
+from CSpineFractureLib.volume import CTVolume
 
 Place = Callable[[LabelledImage], str]
 
@@ -48,6 +50,8 @@ class ImageOptions:
         The flaw of document 000, see ``sampling``.
     slice_ratios
         The leak of document 000: slices, not studies, are split, in these ratios; see ``splits.slice_splits``.
+    most_per_study
+        At most so many slices with boxes of each study, drawn by ``seed``; for small sets. ``None``: all.
     """
 
     classes: str = "vertebrae"
@@ -59,6 +63,7 @@ class ImageOptions:
     seed: int = 0
     unannotated_as_negative: bool = False
     slice_ratios: str | None = None
+    most_per_study: int | None = None
 
     def __post_init__(self) -> None:
         painter(self.window)
@@ -106,15 +111,18 @@ def make_images(
     volume = record.load_volume()
     height, width = volume.shape_kji[1:]
     boxes, free = _boxes_and_free(record, volume.shape_kji, options)
-    positives = [k for k in boxes if boxes[k]]
+    positives = at_most((k for k in boxes if boxes[k]), options.most_per_study, record.id, options.seed)
     wanted = negatives if options.classes == "fracture" else round(options.ratio * len(positives))
     chosen = sorted({*positives, *draw_slices(free, wanted, record.id, options.seed)})
     splits = [record.split or ""] * len(chosen)
     if options.slice_ratios is not None:
         splits = slice_splits(len(chosen), options.slice_ratios, study_stream(options.seed, record.id, 1))
     paint, made = painter(options.window), []
+    below, kinds = _below_top(volume), _kinds(record)
     for k, split in zip(chosen, splits, strict=True):
         image = LabelledImage("", record.id, record.group, split, k, width, height, tuple(boxes[k]))
+        image = replace(image, from_top_mm=float(below[k]), ratio=float(below[k] / max(below.max(), 1e-6)))
+        image = replace(image, strata=(*sorted(kinds.get(k, ())), *({"mimics"} & {*record.strata})))
         image = replace(image, file=place(image) + SUFFIXES[options.image_format])
         path = folder / image.file
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -152,6 +160,20 @@ def _boxes_and_free(
         boxes[box.k] += [inside] if inside else []
         free.discard(box.k)
     return boxes, free
+
+
+def _below_top(volume: CTVolume) -> np.ndarray:
+    """How far each slice lies below the highest one, in mm; ``[k]``."""
+    heights = volume.ijk_to_ras[2, 2] * np.arange(volume.shape_kji[0])
+    return heights.max() - heights
+
+
+def _kinds(record: StudyRecord) -> dict[int, set[str]]:
+    """Which kinds of fractures each slice shows, as far as known."""
+    kinds: dict[int, set[str]] = {}
+    for box in record.boxes or ():
+        kinds.setdefault(box.k, set()).update({box.kind} - {None})
+    return kinds
 
 
 def _times(shape_kji: tuple[int, ...]) -> str:

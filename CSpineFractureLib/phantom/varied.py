@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from CSpineFractureLib.phantom.benchmark import benchmark_plan
 from CSpineFractureLib.phantom.plan import StudyPlan
 
 LARGEST_MATRIX = 420
@@ -58,4 +59,11 @@ def standard_plan(seed: int) -> StudyPlan:
     return StudyPlan()
 
 
-PLANS = {"standard": standard_plan, "wide": wide_plan, "focused": focused_plan, "scans": scans_plan}
+PLANS = {
+    "standard": standard_plan,
+    "wide": wide_plan,
+    "focused": focused_plan,
+    "scans": scans_plan,
+    "neck": benchmark_plan,
+}
+"""``neck`` draws as the benchmark does, for seeds of one's own: to train what is then measured there."""

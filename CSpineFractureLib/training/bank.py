@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import SimpleITK as sitk
 
+from CSpineFractureLib.datasets.record import StudyRecord
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.phantom.files import CT_FILE, FRACTURE_FILE, LABEL_FILE, TRUTH_FILE
 
@@ -21,7 +22,8 @@ class TrainingStudy:
     """One study: ``hu`` int16, ``labels`` uint8 (1-7 cervical, 8 thoracic), ``fracture`` uint8, all ``[k, j, i]``.
 
     ``pixel_mm`` is the in-plane pixel size, ``slice_mm`` the slice spacing; ``centres`` is ``[k, 2]``, the middle of
-    the column (column i, row j) in every slice, interpolated where a slice has no vertebra.
+    the column (column i, row j) in every slice, interpolated where a slice has no vertebra. ``labelled`` says whether
+    slices without a fracture are known to have none.
     """
 
     name: str
@@ -31,6 +33,7 @@ class TrainingStudy:
     pixel_mm: float
     slice_mm: float
     centres: np.ndarray
+    labelled: bool = True
 
 
 def load_studies(root: Path, on_progress: Callable[[int, int], None] = lambda done, total: None) -> list[TrainingStudy]:
@@ -51,6 +54,36 @@ def load_studies(root: Path, on_progress: Callable[[int, int], None] = lambda do
         spacing = image.GetSpacing()
         studies.append(TrainingStudy(folder.name, hu, labels, fracture, spacing[0], spacing[2], _centres(labels)))
         on_progress(n + 1, len(folders))
+    return studies
+
+
+def load_records(
+    records: list[StudyRecord], on_progress: Callable[[int, int], None] = lambda done, total: None
+) -> list[TrainingStudy]:
+    """Studies of any source that have a vertebra mask; fractures are where their boxes lie, as nothing finer is known.
+
+    Raises UserError when none has a mask.
+    """
+    able, studies = [record for record in records if record.load_levels is not None], []
+    if not able:
+        message = f"None of the {len(records)} studies has a vertebra mask: choose studies that have one."
+        raise UserError(message)
+    for n, record in enumerate(able):
+        volume, labels = record.load_volume(), np.minimum(record.load_levels(), THORACIC).astype(np.uint8)
+        fracture = np.zeros(labels.shape, np.uint8)
+        for box in record.boxes or ():
+            if not 0 <= box.k < len(labels):
+                message = f"Study '{record.id}' has a fracture box in slice {box.k}, but {len(labels)}: correct it."
+                raise UserError(message)
+            rows = slice(max(0, round(box.y)), max(0, round(box.y + box.height)))
+            columns = slice(max(0, round(box.x)), max(0, round(box.x + box.width)))
+            fracture[box.k, rows, columns] = labels[box.k, rows, columns] > 0
+        pixel, slice_mm = float(volume.spacing_mm[0]), float(volume.spacing_mm[2])
+        labelled = record.slices_are_labelled
+        studies.append(
+            TrainingStudy(record.id, volume.hu, labels, fracture, pixel, slice_mm, _centres(labels), labelled)
+        )
+        on_progress(n + 1, len(able))
     return studies
 
 

@@ -68,7 +68,7 @@ def train_two_stage(
         message = f"{folder}: cannot be used as run folder ({error.strerror}); choose a folder you can write to."
         raise UserError(message) from error
     fit, held = split_studies(studies)
-    fit_fractures, held_fractures = split_studies(fracture_studies or studies)
+    fit_fractures, held_fractures = split_studies([s for s in fracture_studies or studies if s.labelled])
     index = SliceIndex(fit_fractures)
     if not index.positive or not index.negative:
         kind = "fractured" if not index.positive else "fracture-free"

@@ -1,0 +1,165 @@
+"""A run: one network of one system, trained on one set of images. Its folder is all that is needed to go on with it.
+
+``RUNS/<system>/images`` holds the images, which the networks of a system share; ``RUNS/<system>/<model>`` the run:
+``system.yaml`` what is trained and how, ``checkpoints/`` where to go on, ``logs/``, ``plots/``, what was found on each
+set (``predictions-<set>.csv`` or ``detections-<set>.json``), ``metrics-<set>.json`` and the weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from CSpineFractureLib.errors import UserError
+from CSpineFractureLib.findings.atomic_file import write_text_atomically
+from CSpineFractureLib.models.manifest import ModelEntry
+from CSpineFractureLib.training.systems import System
+
+SETUP_FILE = "system.yaml"
+FORMAT = "cspine-run/1"
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a run trains: a system, one of its models, the seed, where the data came from, and where it starts.
+
+    ``source`` is ``phantom``, ``rsna`` or ``corrections``, ``data`` the folder as it was given; ``start`` a file of
+    weights, ``shipped``, or empty for random weights.
+    """
+
+    system: System
+    model: str
+    seed: int = 0
+    source: str = ""
+    data: str = ""
+    start: str = ""
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether all of its data is synthetic, as far as can be told."""
+        return self.source == "phantom"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """An open run folder."""
+
+    path: Path
+    setup: Setup
+
+    @property
+    def images(self) -> Path:
+        """The images of the system."""
+        return self.path.parent / "images"
+
+    def images_of(self, name: str) -> Path:
+        """The images of another set that it is measured on, such as ``benchmark-v1``."""
+        return self.images if name == "val" else self.path.parent / f"images-{name}"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the trainer keeps what it needs to go on."""
+        return self.path / "checkpoints"
+
+    @property
+    def logs(self) -> Path:
+        """CSV and TensorBoard logs."""
+        return self.path / "logs"
+
+    @property
+    def plots(self) -> Path:
+        """Curves and matrices."""
+        return self.path / "plots"
+
+    @property
+    def weights(self) -> Path:
+        """The network as it is exported, once training has ended."""
+        return self.path / f"{self.setup.model}.safetensors"
+
+    def predictions(self, name: str) -> Path:
+        """What a classifier said of each image of a set."""
+        return self.path / f"predictions-{name}.csv"
+
+    def detections(self, name: str) -> Path:
+        """What a detector found in each image of a set."""
+        return self.path / f"detections-{name}.json"
+
+    def entry(self) -> ModelEntry:
+        """What the manifest will say of its weights, without figures."""
+        system, model = self.setup.system, self.setup.system.model(self.setup.model)
+        yolo = system.trainer == "ultralytics"
+        data = "synthetic cervical CT (cspine phantom)" if self.setup.synthetic else f"{self.setup.source} data"
+        notice = "research use only, never validated on patients"
+        return ModelEntry(
+            name=f"{self.setup.model}-{system.document}{'-quick' if system.quick else ''}",
+            version="0.1.0",
+            task=system.task,
+            profiles=list(system.profiles),
+            architecture=model["architecture"],
+            arguments=model["arguments"],
+            licence="AGPL-3.0 (ultralytics architecture)" if yolo else "Apache-2.0",
+            trained_on=data,
+            input=dict(system.input),
+            notice=f"synthetic, {notice}" if self.setup.synthetic else notice,
+        )
+
+
+def open_run(path: Path, setup: Setup) -> RunFolder:
+    """The run folder for ``setup``: made now, or gone on with when it was begun with the same one.
+
+    Raises ``UserError`` when it holds another run, or cannot be written.
+    """
+    file = path / SETUP_FILE
+    if file.is_file():
+        begun = read_run(path)
+        changed = _changed(_document(begun.setup), _document(setup))
+        if changed:
+            message = (
+                f"'{path}' holds a run with another {changed}: choose another folder with --output, or delete that one."
+            )
+            raise UserError(message)
+        return begun
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        text = yaml.safe_dump(_document(setup), sort_keys=False, allow_unicode=True)
+        write_text_atomically(text, file)
+    except OSError as error:
+        message = f"'{path}' cannot be written ({error.strerror or error}); choose a folder with space you may use."
+        raise UserError(message) from error
+    return RunFolder(path, setup)
+
+
+def read_run(path: Path) -> RunFolder:
+    """The run that a folder holds. Raises ``UserError`` when it holds none."""
+    file = path / SETUP_FILE
+    try:
+        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+        if document.pop("format") != FORMAT:
+            raise ValueError
+        setup = Setup(**{**document, "system": System.from_dict(document["system"])})
+        setup.system.model(setup.model)
+    except OSError as error:
+        message = f"'{path}' holds no run ({SETUP_FILE} is missing): name a folder made by 'cspine train'."
+        raise UserError(message) from error
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
+        message = f"'{file}' is damaged or of another version: train into another folder."
+        raise UserError(message) from error
+    return RunFolder(path, setup)
+
+
+def _document(setup: Setup) -> dict[str, Any]:
+    return {"format": FORMAT, **asdict(setup)}
+
+
+def _changed(begun: dict[str, Any], wanted: dict[str, Any]) -> str:
+    """The first thing in which two runs differ, in words; empty when they are the same."""
+    for key in ("model", "seed", "source", "data", "start"):
+        if begun[key] != wanted[key]:
+            return f"{key} ({begun[key]!r})"
+    for key, value in begun["system"].items():
+        if value != wanted["system"][key]:
+            return f"{key} of its system"
+    return ""

@@ -1,0 +1,83 @@
+"""The images a run learns from or is measured on, made from studies of any source as the system asks."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from CSpineFractureLib.datasets.labelled_image import LEVELS, read_slice_table
+from CSpineFractureLib.datasets.slice_folders import write_slice_folders
+from CSpineFractureLib.datasets.sources import read_source
+from CSpineFractureLib.datasets.splits import split_records
+from CSpineFractureLib.datasets.study_images import ImageOptions, usable
+from CSpineFractureLib.datasets.yolo import write_yolo
+from CSpineFractureLib.errors import UserError
+from CSpineFractureLib.findings.atomic_file import write_text_atomically
+from CSpineFractureLib.training.systems import System
+
+MADE_FILE = "made.yaml"
+Progress = Callable[[int, int], None]
+
+
+def make_images(
+    system: System,
+    source: str,
+    root: Path,
+    out: Path,
+    seed: int = 0,
+    single_set: bool = False,
+    on_progress: Progress = lambda done, total: None,
+) -> None:
+    """Make the images of ``system`` from the studies below ``root`` in ``out``, unless they are there already.
+
+    Split by patient as the system says, or all in the split ``test`` with ``single_set``. Goes on where an earlier try
+    was broken off. Raises ``UserError`` where ``out`` holds other images, the studies lack what is needed, or a class
+    is empty.
+    """
+    made = {"data": _plain(system.data), "source": source, "root": str(root), "seed": seed, "single_set": single_set}
+    if (out / MADE_FILE).is_file():
+        if yaml.safe_load((out / MADE_FILE).read_text(encoding="utf-8")) != made:
+            message = f"'{out}' holds images of other data or options: delete it, or choose another --output."
+            raise UserError(message)
+        return
+    options = ImageOptions(**{k: v for k, v in system.data.items() if k != "split"}, seed=seed)
+    records = [record for record in read_source(source, root) if usable(record, options)]
+    if not records:
+        needed = "a vertebra mask" if options.classes == "vertebrae" else "slices known to show a fracture or none"
+        message = f"No study in '{root}' has {needed}: choose other studies."
+        raise UserError(message)
+    ratios = str(system.data.get("split", "80:20"))
+    split = [replace(r, split="test") for r in records] if single_set else split_records(records, ratios, seed)
+    write = write_yolo if system.trainer == "ultralytics" else write_slice_folders
+    write(split, out, options, on_progress)
+    try:
+        check_classes(out, options.names, single_set)
+    except UserError:
+        shutil.rmtree(out, ignore_errors=True)
+        raise
+    write_text_atomically(yaml.safe_dump(made, sort_keys=False), out / MADE_FILE)
+
+
+def check_classes(images: Path, names: tuple[str, ...], single_set: bool = False) -> None:
+    """Raise ``UserError`` where the table of the images has an empty split, or a split without one of the classes."""
+    rows = list(read_slice_table(images).values())
+    for split in ("test",) if single_set else ("train", "val"):
+        own = [row for row in rows if row["split"] == split]
+        for name in names:
+            shown = sum(row.get(name) == "1" for row in own)
+            if not shown:
+                kind = "shows a fracture" if name not in LEVELS else f"shows {name}"
+                message = f"No image of the split '{split}' {kind} ('{images}'): give more studies."
+                raise UserError(message)
+        if names == ("fracture",) and all(row["fracture"] == "1" for row in own):
+            message = f"Every image of the split '{split}' shows a fracture ('{images}'): add studies without one."
+            raise UserError(message)
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    return yaml.safe_load(yaml.safe_dump(values))

@@ -1,0 +1,95 @@
+"""One run from images to figures: fit, look at the validation images, measure; and the same on another set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from CSpineFractureLib.errors import UserError
+from CSpineFractureLib.training.fit_options import FitOptions
+from CSpineFractureLib.training.metrics_file import Metrics
+from CSpineFractureLib.training.run_folder import RunFolder, Setup, open_run
+from CSpineFractureLib.training.run_images import make_images
+from CSpineFractureLib.training.systems import System
+
+OnEvent = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be trained: models of a system, on studies of a source, below the folder ``runs``."""
+
+    system: System
+    runs: Path
+    source: str
+    data: Path
+    seed: int = 0
+    start: str = ""
+
+    @property
+    def folder(self) -> Path:
+        """The system's folder: images and one run per model."""
+        return self.runs / self.system.folder
+
+    def setup(self, model: str) -> Setup:
+        """What the run of one model is."""
+        return Setup(self.system, model, self.seed, self.source, str(self.data), self.start)
+
+
+def prepare(order: Order, on_event: OnEvent) -> None:
+    """Make the images of an order, unless they are there."""
+    images = order.folder / "images"
+    make_images(order.system, order.source, order.data, images, order.seed, on_progress=_telling(on_event))
+
+
+def train_model(order: Order, model: str, options: FitOptions, on_event: OnEvent) -> tuple[RunFolder, Metrics]:
+    """Train one model, or go on with it, then measure it on the validation images; ``prepare`` comes first.
+
+    Raises ``UserError`` for a model the system does not have, and for what the user can put right.
+    """
+    order.system.model(model)
+    run = open_run(order.folder / model, order.setup(model))
+    if order.system.trainer == "ultralytics":
+        from CSpineFractureLib.training.yolo_fit import fit_boxes as fit
+    else:
+        from CSpineFractureLib.training.lightning_fit import fit_slices as fit
+    fit(run, options, on_event)
+    return run, measure(run, "val", options.device, on_event)
+
+
+def search_first(order: Order, trials: int, epochs: int, options: FitOptions, on_event: OnEvent) -> Order:
+    """The order with the training values that a random search over short runs found best (document 000, III-C-2)."""
+    if order.system.trainer != "ultralytics":
+        message = f"--search goes with detectors, not with {order.system.name}: leave it out."
+        raise UserError(message)
+    from CSpineFractureLib.training.yolo_search import search_boxes
+
+    found = search_boxes(order.folder, order.setup(order.system.default_model), trials, epochs, options, on_event)
+    return replace(order, system=found)
+
+
+def measure(run: RunFolder, set_name: str, device: str, on_event: OnEvent) -> Metrics:
+    """Let the run's network look at a set whose images are there, and measure it; writes both into the run folder."""
+    from CSpineFractureLib.training.measure_run import measure_run
+
+    if run.setup.system.trainer == "ultralytics":
+        from CSpineFractureLib.training.yolo_fit import find_boxes as look
+    else:
+        from CSpineFractureLib.training.lightning_fit import predict_slices as look
+    look(run, set_name, device, on_event)
+    return measure_run(run.path, set_name)
+
+
+def measure_on(run: RunFolder, set_name: str, source: str, data: Path, device: str, on_event: OnEvent) -> Metrics:
+    """Measure a run on studies of its own that nothing was trained on, under the name ``set_name``."""
+    images = run.images_of(set_name)
+    make_images(run.setup.system, source, data, images, single_set=True, on_progress=_telling(on_event))
+    return measure(run, set_name, device, on_event)
+
+
+def _telling(on_event: OnEvent) -> Callable[[int, int], None]:
+    return lambda done, total: on_event(
+        {"stage": "images", "done": done, "total": total, "message": "Making the images"}
+    )
