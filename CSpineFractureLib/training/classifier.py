@@ -7,14 +7,12 @@ fracture is still visible at 224 pixels.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils.data import default_collate
 
 from CSpineFractureLib.models.slice_cnn import SliceCNN
@@ -23,13 +21,14 @@ from CSpineFractureLib.training.augment import randomise_hu
 from CSpineFractureLib.training.bank import THORACIC, TrainingStudy, boxes_of, warp
 from CSpineFractureLib.training.detector import DetectorPlan, fit_yolo
 from CSpineFractureLib.training.drawing import drawn_batches
+from CSpineFractureLib.training.teachable import TeachableCNN
+from CSpineFractureLib.training.step_checkpoint import StepCheckpoint
 from CSpineFractureLib.volume.windows import BONE
 
 SIZE, FIELD_MM = 224, 128.0
 PIXEL_MM = FIELD_MM / SIZE
 SURE_PIXELS = 8
 PATCH, CELL = 96, 32
-CHECKPOINT_STEPS = 200
 
 
 @dataclass(frozen=True)
@@ -104,56 +103,20 @@ class SliceIndex:
         return BONE.apply(hu), mask
 
 
-class _Teachable(nn.Module):
-    """A slice CNN while it learns: batch normalisation after each convolution, and a head that says where.
+class _Teachable(TeachableCNN):
+    """A slice CNN while it learns, with a head that says where.
 
-    The document's stack has neither. The normalisation is folded into the convolutions when training ends, and the
-    head, one logit for each of the 7x7 cells that Grad-CAM later shows, is dropped; what remains is a plain SliceCNN.
+    The head, one logit for each of the 7x7 cells that Grad-CAM later shows, is dropped with the normalisation.
     """
 
     def __init__(self, network: SliceCNN) -> None:
-        super().__init__()
-        self.network = network
-        self.norms = nn.ModuleList(nn.BatchNorm2d(m.out_channels) for m in self._convolutions())
+        super().__init__(network)
         self.where = nn.Conv2d(network.last_conv.out_channels, 1, 1)
-
-    def _convolutions(self) -> list[nn.Conv2d]:
-        return [m for m in self.network.features if isinstance(m, nn.Conv2d)]
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Features before the head, and cell logits ``[n, h / 32, w / 32]``, of images ``[n, 1, h, w]``."""
-        x, norms, cells = self.network.standardised(images), iter(self.norms), images
-        for layer in self.network.features:
-            x = layer(x)
-            if isinstance(layer, nn.Conv2d):
-                x = next(norms)(x)
-            elif isinstance(layer, nn.ReLU):
-                cells = x
-        return x, self.where(cells)[:, 0]
-
-    @torch.no_grad()
-    def match_norms(self, images: torch.Tensor) -> None:
-        """Set the normalisation so that on these images a trained network stays what it is."""
-        x, norms = self.network.standardised(images), iter(self.norms)
-        for layer in self.network.features:
-            x = layer(x)
-            if isinstance(layer, nn.Conv2d):
-                norm = next(norms)
-                mean, spread = x.mean(dim=(0, 2, 3)), x.std(dim=(0, 2, 3)) + 1e-3
-                norm.weight.copy_(spread)
-                norm.bias.copy_(mean)
-                norm.running_mean.copy_(mean)
-                norm.running_var.copy_(spread**2)
-
-    @torch.no_grad()
-    def folded(self) -> SliceCNN:
-        """The network alone, in evaluation mode, giving the same logits."""
-        self.eval()
-        for convolution, norm in zip(self._convolutions(), self.norms, strict=True):
-            plain = fuse_conv_bn_eval(convolution, norm)
-            convolution.weight.copy_(plain.weight)
-            convolution.bias.copy_(plain.bias)
-        return self.network
+        features, last = self.features(images)
+        return features, self.where(last)[:, 0]
 
 
 def train_slice_classifier(
@@ -161,12 +124,13 @@ def train_slice_classifier(
     plan: ClassifierPlan,
     device: torch.device,
     on_step: Callable[[int, int, float], None],
-    checkpoint: Callable[[SliceCNN, int], None] = lambda model, step: None,
+    keep: StepCheckpoint | None = None,
     start: SliceCNN | None = None,
 ) -> SliceCNN:
     """The proposed CNN of document 000; half of each batch is positive (under-sampling).
 
-    ``start``: a trained network to go on from in place of chance.
+    ``keep``: where the state is kept, to go on after an interruption. ``start``: a trained network to go on from in
+    place of chance.
 
     A gap of a few pixels teaches a whole slice little, so the first ``plan.patch_steps`` show patches around gaps and
     sound bone, as Shen et al. (Scientific Reports 2019) do in mammography; then follow whole slices.
@@ -178,7 +142,8 @@ def train_slice_classifier(
         rng = np.random.default_rng(plan.seed)
         model.match_norms(torch.from_numpy(np.stack([index.draw(rng, n % 2 == 1)[0] for n in range(plan.batch)])))
     model = model.to(device).train()
-    total = plan.patch_steps + plan.steps
+    total, keep = plan.patch_steps + plan.steps, keep or StepCheckpoint()
+    resumed = keep.restore(model=model)
     whole = nn.CrossEntropyLoss(label_smoothing=0.02)
 
     def draw_patch(rng: np.random.Generator, place: int) -> tuple[np.ndarray, np.ndarray]:
@@ -190,10 +155,16 @@ def train_slice_classifier(
         return image, _cells(mask), place % 2
 
     def learn(draw: Callable, batch: int, steps: int, rate: float, done: int) -> None:
+        if resumed >= done + steps:
+            return
         optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=plan.weight_decay)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps + 1, pct_start=0.15)
-        batches = drawn_batches(draw, default_collate, batch, plan.seed + done, plan.workers)
-        for step in range(done + 1, done + steps + 1):
+        state = {"model": model, "optimiser": optimiser, "schedule": schedule}
+        over = max(0, resumed - done)
+        if over:
+            keep.restore(**state)
+        batches = drawn_batches(draw, default_collate, batch, plan.seed + done, plan.workers, over)
+        for step in range(done + over + 1, done + steps + 1):
             images, cells, *truth = (part.to(device) for part in next(batches))
             features, where = model(images)
             loss = _cell_loss(where, cells)
@@ -204,8 +175,7 @@ def train_slice_classifier(
             optimiser.step()
             schedule.step()
             on_step(step, total, float(loss.detach()))
-            if truth and step % CHECKPOINT_STEPS == 0:
-                checkpoint(copy.deepcopy(model).folded(), step)
+            keep.save(step, **state)
 
     if plan.patch_steps:
         learn(draw_patch, 2 * plan.batch, plan.patch_steps, plan.learning_rate, 0)
@@ -231,7 +201,7 @@ def train_fracture_detector(
     plan: DetectorPlan,
     device: torch.device,
     on_step: Callable[[int, int, float], None],
-    checkpoint: Callable[[nn.Module, int], None] = lambda model, step: None,
+    keep: StepCheckpoint | None = None,
     start: nn.Module | None = None,
 ) -> nn.Module:
     """YOLOv8 with one class for fracture boxes (document 004); a third of the images are fracture-free.
@@ -249,7 +219,7 @@ def train_fracture_detector(
             boxes = np.clip(boxes + np.array([-5, -5, 5, 5], np.float32), 0, SIZE)
         return image, boxes, labels - 1
 
-    return fit_yolo(model, draw, plan, device, on_step, checkpoint, trained)
+    return fit_yolo(model, draw, plan, device, on_step, keep, trained)
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ scores rise), as many steps as time allows.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from CSpineFractureLib.models.yolo import build_yolo, training_loss
 from CSpineFractureLib.training.augment import randomise_hu
 from CSpineFractureLib.training.bank import TrainingStudy, boxes_of, warp
 from CSpineFractureLib.training.drawing import drawn_batches
+from CSpineFractureLib.training.step_checkpoint import StepCheckpoint
 from CSpineFractureLib.volume.windows import BONE
 
 PIXEL_MM, SIZE, NEIGHBOUR_MM, CLASSES = 1.0, 192, 4.0, 8
@@ -89,12 +91,13 @@ def fit_yolo(
     plan: DetectorPlan,
     device: torch.device,
     on_step: Callable[[int, int, float], None],
-    checkpoint: Callable[[torch.nn.Module, int], None] = lambda model, step: None,
+    keep: StepCheckpoint | None = None,
     trained: bool = False,
 ) -> torch.nn.Module:
     """Fit a YOLO network to drawn samples; returns the exponential moving average of its weights, in eval mode.
 
-    ``trained``: the network already knows its classes, so its scores are not set back.
+    ``keep``: where the state is kept, to go on after an interruption. ``trained``: the network already knows its
+    classes, so its scores are not set back.
     """
     torch.manual_seed(plan.seed)
     model = model.to(device).train()
@@ -107,13 +110,16 @@ def fit_yolo(
     optimiser = torch.optim.AdamW(groups, lr=plan.learning_rate, betas=(0.9, 0.99))
     warm = max(1, min(100, plan.steps // 10))
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda n: min(1, (n + 1) / warm) * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * n / plan.steps)))
+        optimiser, lambda n: min(1, (n + 1) / warm) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * n / plan.steps)))
     )
     average = torch.optim.swa_utils.AveragedModel(
         model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.99), use_buffers=True
     )
-    batches = drawn_batches(draw, collate, plan.batch, plan.seed, plan.workers)
-    for step in range(plan.steps):
+    keep = keep or StepCheckpoint()
+    state = {"model": model, "average": average, "optimiser": optimiser, "schedule": schedule}
+    done = keep.restore(**state)
+    batches = drawn_batches(draw, collate, plan.batch, plan.seed, plan.workers, done)
+    for step in range(done, plan.steps):
         batch = {k: v.to(device) for k, v in next(batches).items()}
         loss, _ = criterion(model(batch["img"]), batch)
         loss = loss.sum()
@@ -124,8 +130,7 @@ def fit_yolo(
         schedule.step()
         average.update_parameters(model)
         on_step(step + 1, plan.steps, float(loss.detach()) / plan.batch)
-        if (step + 1) % 250 == 0:
-            checkpoint(average.module, step + 1)
+        keep.save(step + 1, **state)
     images = (next(batches)["img"] for _ in range(SETTLING_BATCHES))
     torch.optim.swa_utils.update_bn(images, average.module, device)  # the averaged statistics lag behind the weights
     return average.module.eval()
@@ -146,7 +151,7 @@ def train_vertebra_detector(
     plan: DetectorPlan,
     device: torch.device,
     on_step: Callable[[int, int, float], None],
-    checkpoint: Callable[[torch.nn.Module, int], None] = lambda model, step: None,
+    keep: StepCheckpoint | None = None,
     start: torch.nn.Module | None = None,
 ) -> torch.nn.Module:
     """YOLOv8 for C1-C7 and a thoracic reference class on synthetic studies, from scratch or from ``start``."""
@@ -157,4 +162,4 @@ def train_vertebra_detector(
     def draw(rng: np.random.Generator, _place: int) -> tuple:
         return sample_slice(studies[int(rng.integers(len(studies)))], rng)
 
-    return fit_yolo(model, draw, plan, device, on_step, checkpoint, trained=start is not None)
+    return fit_yolo(model, draw, plan, device, on_step, keep, trained=start is not None)

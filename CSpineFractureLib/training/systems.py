@@ -164,7 +164,16 @@ def _put(document: dict[str, Any], key: str, value: Any) -> None:
             "schedule",
             "monitor",
         },
-        "data": {"window", "split", "negatives", "added", "least_pixels", "most_per_study", "unannotated_as_negative"},
+        "data": {
+            "window",
+            "split",
+            "negatives",
+            "added",
+            "least_pixels",
+            "most_per_study",
+            "unannotated_as_negative",
+            "slice_ratios",
+        },
         "input": {"size"},
         "augmentation": set(document.get("augmentation", {})),
     }

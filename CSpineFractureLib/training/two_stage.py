@@ -1,4 +1,8 @@
-"""Training of the three networks of the ``two-stage`` profile, one after the other, into one run folder."""
+"""Training of the three networks of the ``two-stage`` profile, one after the other, into one run folder.
+
+The same order again goes on where an earlier one was broken off: ``training.json`` tells which networks are finished,
+``<task>.checkpoint`` where the one in work stands.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +18,10 @@ import torch
 from scipy.stats import mannwhitneyu
 
 from CSpineFractureLib.errors import UserError
-from CSpineFractureLib.models.manifest import as_metadata
-from CSpineFractureLib.models.store import save_weights
+from CSpineFractureLib.findings.atomic_file import write_text_atomically
+from CSpineFractureLib.models.manifest import as_metadata, from_metadata
+from CSpineFractureLib.models.registry import create
+from CSpineFractureLib.models.weights_file import fill_from_bytes, read_bytes, read_metadata, save_weights
 from CSpineFractureLib.training.bank import TrainingStudy, split_studies
 from CSpineFractureLib.training.classifier import (
     ClassifierPlan,
@@ -26,8 +32,10 @@ from CSpineFractureLib.training.classifier import (
 )
 from CSpineFractureLib.training.detector import DetectorPlan, train_vertebra_detector
 from CSpineFractureLib.training.entries import ENTRIES
+from CSpineFractureLib.training.step_checkpoint import StepCheckpoint
 
 TASKS = tuple(ENTRIES)
+REPORT_FILE = "training.json"
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,8 @@ def train_two_stage(
     ``fracture_studies``: studies for the slice classifier and the fracture detector, by default ``studies``.
     ``start``: trained networks by task to go on from. A fracture detector without one starts from the features of the
     vertebra detector.
-    Raises UserError for an unknown task or studies without fractured or without sound slices.
+    Raises UserError for an unknown task, studies without fractured or without sound slices, and a folder that holds
+    another run.
     """
     unknown = [task for task in plan.tasks if task not in TASKS]
     if unknown:
@@ -76,25 +85,56 @@ def train_two_stage(
         raise UserError(message)
     start = start or {}
     detector = start.get("vertebra-detector")
-    files, report = {}, {"studies": len(fit), "fracture_studies": len(fit_fractures), "tasks": {}}
-    report["validation"] = sorted({s.name for s in [*held, *held_fractures]})
+    order = {"studies": len(fit), "fracture_studies": len(fit_fractures), "plan": asdict(plan)}
+    order["validation"] = sorted({s.name for s in [*held, *held_fractures]})
+    report = _begun(folder, json.loads(json.dumps(order)))
+    files = {task: folder / f"{task}.safetensors" for task in plan.tasks}
     for task in plan.tasks:
+        if task in report["tasks"] and files[task].is_file():
+            if task == "vertebra-detector":
+                detector = _finished(files[task])
+            continue
         began = time.perf_counter()
         step = lambda done, total, loss, task=task: on_step(task, done, total, loss)  # noqa: E731
         measures: dict = {}
+        keep = StepCheckpoint(folder / f"{task}.checkpoint")
         if task == "vertebra-detector":
-            model = detector = train_vertebra_detector(fit, _scaled(plan, plan.detector), device, step, start=detector)
+            scaled = _scaled(plan, plan.detector)
+            model = detector = train_vertebra_detector(fit, scaled, device, step, keep, start=detector)
         elif task == "slice-classifier":
-            model = train_slice_classifier(index, _scaled(plan, plan.classifier), device, step, start=start.get(task))
+            scaled = _scaled(plan, plan.classifier)
+            model = train_slice_classifier(index, scaled, device, step, keep, start=start.get(task))
             measures = classifier_measures(model, SliceIndex(held_fractures), device)
         else:
             known = start.get(task) or detector
-            model = train_fracture_detector(index, _scaled(plan, plan.fractures), device, step, start=known)
-        files[task] = folder / f"{task}.safetensors"
+            model = train_fracture_detector(index, _scaled(plan, plan.fractures), device, step, keep, start=known)
         save_weights(model.cpu(), files[task], metadata=as_metadata(replace(ENTRIES[task], metrics=measures)))
         report["tasks"][task] = {"seconds": round(time.perf_counter() - began, 1), **measures}
-        (folder / "training.json").write_text(json.dumps({**report, "plan": asdict(plan)}, indent=1), encoding="utf-8")
+        write_text_atomically(json.dumps(report, indent=1), folder / REPORT_FILE)
+        keep.remove()
     return files
+
+
+def _begun(folder: Path, order: dict[str, Any]) -> dict[str, Any]:
+    """The report of an earlier try of the same order, or a new one."""
+    path = folder / REPORT_FILE
+    if not path.is_file():
+        write_text_atomically(json.dumps({**order, "tasks": {}}, indent=1), path)
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        same = all(report[key] == value for key, value in order.items()) and isinstance(report["tasks"], dict)
+    except (OSError, ValueError, KeyError, TypeError):
+        same = False
+    if not same:
+        message = f"'{folder}' holds another training run ({REPORT_FILE}): choose another folder with --output."
+        raise UserError(message)
+    return report
+
+
+def _finished(path: Path) -> torch.nn.Module:
+    """The network of a file that this run wrote before."""
+    entry = from_metadata(read_metadata(path), path)
+    return fill_from_bytes(create(entry.architecture, **entry.arguments), read_bytes(path), path)
 
 
 def _scaled(plan: TwoStagePlan, part: Any) -> Any:
