@@ -35,7 +35,8 @@ def list_models() -> None:
         for entry in entries:
             came = "program" if entry.bundled else "user"
             size = f"{entry.size / 2**20:.1f} MiB"
-            row = (entry.name, entry.version, entry.task, ", ".join(entry.profiles), size, entry.licence, came)
+            task = entry.task if entry.image == "column-crop" else f"{entry.task} (whole slices)"
+            row = (entry.name, entry.version, task, ", ".join(entry.profiles), size, entry.licence, came)
             table.add_row(*row, entry.info.trained_on)
         console.print(table)
     else:

@@ -51,6 +51,11 @@ class ModelEntry:
         return path
 
     @property
+    def image(self) -> str:
+        """What it sees: ``slice``, a whole axial slice, or ``column-crop``, also where the manifest does not say."""
+        return self.input.get("image", "column-crop")
+
+    @property
     def info(self) -> ModelInfo:
         """What a result says about this network; the notice stands with the training data."""
         trained_on = f"{self.trained_on} ({self.notice})" if self.notice else self.trained_on

@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from CSpineFractureLib.errors import UserError
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -41,6 +43,9 @@ def create(architecture: str, **arguments: Any) -> nn.Module:
     except TypeError as error:
         message = f"Network {architecture!r} cannot be made with the arguments {sorted(arguments)} ({error})."
         raise ValueError(message) from error
+    except ModuleNotFoundError as error:
+        message = f"Network {architecture!r} needs the Python package {error.name}: install it into this Python."
+        raise UserError(message) from error
 
 
 def prepare_for_inference(model: nn.Module) -> nn.Module:
@@ -58,6 +63,30 @@ def _slice_cnn(**arguments: Any) -> nn.Module:
     return SliceCNN(**arguments)
 
 
+def _slice_backbone(kind: str) -> Builder:
+    def build(**arguments: Any) -> nn.Module:
+        from CSpineFractureLib.models.slice_backbones import SliceBackbone
+
+        return SliceBackbone(kind, **arguments)
+
+    return build
+
+
+def _level_presence(**arguments: Any) -> nn.Module:
+    from CSpineFractureLib.models.level_presence import LevelPresenceNet
+
+    return LevelPresenceNet(**arguments)
+
+
+def _level_baseline(kind: str) -> Builder:
+    def build(**arguments: Any) -> nn.Module:
+        from CSpineFractureLib.models.level_presence import LevelBaseline
+
+        return LevelBaseline(kind, **arguments)
+
+    return build
+
+
 def _yolo(variant: str) -> Builder:
     def build(classes: int = 7, channels: int = 3) -> nn.Module:
         from CSpineFractureLib.models.yolo import build_yolo
@@ -68,5 +97,10 @@ def _yolo(variant: str) -> Builder:
 
 
 register("slice-cnn", _slice_cnn)
+for _kind in ("resnet50", "densenet121"):
+    register(f"slice-{_kind}", _slice_backbone(_kind))
+register("level-gcvit-tiny", _level_presence)
+for _kind in ("resnet152", "resnet152v1", "vgg19", "densenet121", "convnext", "inceptionv3", "vit", "swin"):
+    register(f"level-{_kind}", _level_baseline(_kind))
 for _variant in ("yolov8n", "yolov8s", "yolov8m", "yolov8l", "yolov5n", "yolov5s", "yolov5m", "yolov5l"):
     register(_variant, _yolo(_variant))

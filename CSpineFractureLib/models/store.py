@@ -38,6 +38,16 @@ if TYPE_CHECKING:
 
 __all__ = ["WeightsStore", "load_weights", "save_weights", "user_models_folder"]
 
+_TRAINED_BY = {
+    ("slice-classifier", None): "000-slice-classifier",
+    ("vertebra-detector", None): "000-vertebra-detector",
+    ("vertebra-detector", "vertebra-yolo"): "003-vertebra-detector",
+    ("level-presence", None): "004-level-presence",
+    ("fracture-detector", None): "004-fracture-detector",
+    ("fracture-detector", "two-stage"): "two-stage",
+}
+"""What 'cspine train' takes to train a task (of a profile)."""
+
 
 def user_models_folder() -> Path:
     """Where the user's own weights lie: the folder in ``CSPINE_MODELS``, else the platform's place for user data."""
@@ -81,19 +91,27 @@ class WeightsStore:
             entries += read_manifest(self.bundled, bundled=True)
         return entries
 
-    def find(self, task: str, profile: str | None = None) -> ModelEntry:
-        """The first entry of ``list()`` for a task (of a profile, where one is named).
+    def find(self, task: str, profile: str | None = None, name: str | None = None) -> ModelEntry:
+        """The first entry of ``list()`` for a task (of a profile, where one is named); with ``name``, that very one.
 
-        Raises UserError when there is none, naming the commands that train or install one.
+        Raises UserError when there is none, naming the commands that train or install one, and when the one of that
+        name is not there or does something else, naming those that fit.
         """
-        for entry in self.list():
-            if entry.task == task and (profile is None or profile in entry.profiles):
-                return entry
+        entries = self.list()
+        fitting = [one for one in entries if one.task == task and (profile is None or profile in one.profiles)]
+        chosen = [one for one in fitting if name in (None, one.name)]
+        if chosen:
+            return chosen[0]
         whose = f" of profile {profile}" if profile else ""
-        message = (
-            f"There are no weights for the {task}{whose} on this computer: train them with"
-            f" 'cspine train {profile or 'PROFILE'}' or install them with 'cspine models install FILE'."
-        )
+        ways = _ways_to_weights(task, profile)
+        if name is None:
+            message = f"There are no weights for the {task}{whose} on this computer: {ways}."
+            raise UserError(message)
+        known = any(one.name == name for one in entries)
+        fault = f"is not a {task}{whose}" if known else "is not on this computer"
+        names = ", ".join(dict.fromkeys(one.name for one in fitting))
+        remedy = f"for the {task}{whose} there is {names}" if names else f"for the {task}{whose} {ways}"
+        message = f"Model {name!r} {fault}: {remedy}."
         raise UserError(message)
 
     def load(
@@ -110,9 +128,11 @@ class WeightsStore:
         module = prepare_for_inference(fill_from_bytes(self._network(entry), data, entry.path))
         return module.to(device), entry.info
 
-    def load_for_training(self, task: str, profile: str | None = None) -> tuple[nn.Module, ModelInfo]:
-        """As ``load``, on the CPU, but as it was trained: not fused, in training mode, with gradients."""
-        entry = self.find(task, profile)
+    def load_for_training(
+        self, task: str, profile: str | None = None, name: str | None = None
+    ) -> tuple[nn.Module, ModelInfo]:
+        """What ``find`` finds, on the CPU, as it was trained: not fused, in training mode, with gradients."""
+        entry = self.find(task, profile, name)
         module = fill_from_bytes(self._network(entry), self._checked_bytes(entry), entry.path)
         return module.float().train(), entry.info
 
@@ -205,3 +225,9 @@ class WeightsStore:
         for file in {entry.file for entry in before} - {entry.file for entry in after}:
             with contextlib.suppress(OSError):
                 (self.user / file).unlink()
+
+
+def _ways_to_weights(task: str, profile: str | None) -> str:
+    """How weights for a task come onto this computer, as half a sentence."""
+    system = _TRAINED_BY.get((task, profile)) or _TRAINED_BY.get((task, None)) or "SYSTEM"
+    return f"train them with 'cspine train {system}' or install them with 'cspine models install FILE'"

@@ -1,14 +1,43 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
+from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.models.registry import architectures, create, prepare_for_inference
 from CSpineFractureLib.models.yolo import VARIANTS
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_slice_cnn_and_every_yolo_variant_are_known():
     assert set(architectures()) >= {"slice-cnn", *VARIANTS}
+
+
+def test_the_networks_that_the_documents_compare_are_known():
+    slices = {"slice-resnet50", "slice-densenet121"}
+    levels = {"gcvit-tiny", "resnet152", "vgg19", "densenet121", "convnext", "inceptionv3", "vit", "swin"}
+    assert set(architectures()) >= slices | {f"level-{one}" for one in levels}
+
+
+def test_listing_and_making_a_small_network_imports_no_other_networks():
+    script = (
+        "import sys; from CSpineFractureLib.models.registry import architectures, create; architectures()\n"
+        "assert 'torch' not in sys.modules; create('slice-cnn'); assert 'timm' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
+
+
+def test_a_package_that_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    for name in ("slice_backbones", "level_presence"):
+        monkeypatch.delitem(sys.modules, f"CSpineFractureLib.models.{name}", raising=False)
+    with pytest.raises(UserError, match="package timm: install"):
+        create("slice-resnet50")
 
 
 def test_arguments_reach_the_network():

@@ -9,6 +9,7 @@ import torch
 
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.models.manifest import ModelEntry, as_metadata, read_manifest, write_manifest
+from CSpineFractureLib.models.registry import create
 from CSpineFractureLib.models.slice_cnn import SliceCNN
 from CSpineFractureLib.models.store import WeightsStore, save_weights, user_models_folder
 
@@ -76,17 +77,93 @@ def test_file_that_does_not_say_what_it_is_needs_an_entry(store, tmp_path):
         store.install(path)
 
 
-def test_task_or_profile_without_weights_names_the_commands_that_bring_them(store, installed):
+@pytest.mark.parametrize(
+    ("task", "profile", "system"),
+    [
+        ("slice-classifier", "gcvit-yolo", "000-slice-classifier"),
+        ("vertebra-detector", "two-stage", "000-vertebra-detector"),
+        ("vertebra-detector", "vertebra-yolo", "003-vertebra-detector"),
+        ("level-presence", "gcvit-yolo", "004-level-presence"),
+        ("fracture-detector", "two-stage", "two-stage"),
+        ("fracture-detector", "gcvit-yolo", "004-fracture-detector"),
+        ("fracture-detector", None, "004-fracture-detector"),
+        ("crack-detector", None, "SYSTEM"),
+    ],
+)
+def test_task_or_profile_without_weights_names_the_commands_that_bring_them(store, installed, task, profile, system):
+    whose = rf"{task} of profile {profile}" if profile else task
     with pytest.raises(
-        UserError, match=r"fracture-detector of profile two-stage.*cspine train two-stage.*cspine models install"
+        UserError, match=rf"no weights for the {whose} .*'cspine train {system}'.*cspine models install"
     ):
-        store.find("fracture-detector", "two-stage")
-    with pytest.raises(UserError, match="cspine train gcvit-yolo"):
-        store.load("slice-classifier", profile="gcvit-yolo")
+        store.load(task, profile=profile)
+
+
+def test_a_network_is_found_by_its_name_though_it_is_not_the_first(store, installed, weights):
+    second = store.install(weights, replace(ENTRY, name="second"))
+    assert store.find("slice-classifier") == second
+    assert store.find("slice-classifier", "two-stage", "toy-classifier") == installed
+    module, info = store.load_for_training("slice-classifier", name="toy-classifier")
+    assert module.training
+    assert info.name == "toy-classifier"
+
+
+@pytest.mark.parametrize(
+    ("task", "profile", "name", "words"),
+    [
+        ("slice-classifier", None, "nobody", "'nobody' is not on this computer: .* there is toy-classifier"),
+        ("slice-classifier", "gcvit-yolo", "toy-classifier", "not a slice-classifier of profile gcvit-yolo: .*train"),
+        ("fracture-detector", None, "toy-classifier", "not a fracture-detector: .*cspine train 004-fracture-detector"),
+    ],
+)
+def test_a_name_that_does_not_fit_is_answered_with_those_that_do(store, installed, task, profile, name, words):
+    for find in (store.find, store.load_for_training):
+        with pytest.raises(UserError, match=words):
+            find(task, profile, name)
+
+
+def test_networks_for_whole_slices_say_so_and_older_descriptions_mean_crops(store, weights):
+    size = {"spacing_mm": [None, None], "windows": [], "size": [96, 96]}
+    whole = replace(ENTRY, name="whole", input={"image": "slice", "window": "minmax", **size})
+    assert store.install(weights, whole).image == "slice"
+    assert store.install(weights, ENTRY).image == "column-crop"
+    assert [entry.image for entry in store.list()] == ["column-crop", "slice"]
+    for wrong in ({"image": "page"}, {"image": "slice", "window": 500}):
+        with pytest.raises(UserError, match="description is not valid"):
+            store.install(weights, replace(whole, input={**size, **wrong}))
+
+
+LEVELS = [f"level-{one}" for one in ("resnet152", "resnet152v1", "vgg19", "convnext", "inceptionv3", "vit", "swin")]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "arguments"),
+    [
+        ("slice-densenet121", {}),
+        ("level-densenet121", {"image_size": 64}),
+        ("level-gcvit-tiny", {"image_size": 64}),
+        pytest.param("slice-resnet50", {}, marks=pytest.mark.slow),
+        *(pytest.param(name, {"image_size": 96}, marks=pytest.mark.slow) for name in LEVELS),
+    ],
+)
+def test_networks_of_the_documents_come_back_as_they_were_saved(store, tmp_path, architecture, arguments):
+    torch.manual_seed(0)
+    network = create(architecture, **arguments)
+    size = arguments.get("image_size", 64)
+    inputs = [torch.rand(2, 1, size, size)]
+    inputs += [torch.tensor([[40.0, 0.2], [160.0, 0.8]])] if architecture.startswith("level-") else []
+    with torch.no_grad():
+        network(*inputs)  # the averages of batch normalisation leave their start
+        expected = network.eval()(*inputs)
+    entry = replace(ENTRY, name="net", architecture=architecture, arguments=arguments)
+    metadata = as_metadata(entry)
+    store.install(save_weights(network, tmp_path / "net.safetensors", torch.float32, metadata))
+    again, _ = store.load("slice-classifier")
+    with torch.no_grad():
+        torch.testing.assert_close(again(*inputs), expected, rtol=0, atol=0)
+    assert not any(p.requires_grad for p in again.parameters())
 
 
 def test_yolo_comes_fused_and_detects(store, tmp_path):
-    from CSpineFractureLib.models.registry import create
     from CSpineFractureLib.models.yolo import detect
 
     network = create("yolov8n", classes=1, channels=1).eval()
