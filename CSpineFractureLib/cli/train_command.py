@@ -80,8 +80,9 @@ def train_system(
             order = search_first(order, search, search_epochs, options, show)
         for one in models:
             run, metrics = train_model(order, one, options, lambda event, one=one: show(_named(event, one)))
-            figures = ", ".join(f"{key} {figure.value:.3f}" for key, figure in metrics.figures.items())
-            typer.echo(f"{one}: {figures} ({'synthetic, ' if metrics.data['synthetic'] else ''}validation studies)")
+            shown = (f"{key} {figure.value:.3f}" for key, figure in metrics.figures.items() if figure.value is not None)
+            kind = "synthetic validation studies" if metrics.data.synthetic else "validation studies"
+            typer.echo(f"{one}: {', '.join(shown)} ({kind})")
             typer.echo(str(run.weights))
 
 

@@ -3,32 +3,72 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-from scipy.stats import mannwhitneyu
 
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.findings.study_result import StudyResult
 from CSpineFractureLib.phantom.files import CT_FILE, TRUTH_FILE
-
-NEAR_MM = 10.0
+from CSpineFractureLib.training.metrics_file import Figure, plain
+from CSpineFractureLib.training.study_report import (
+    STRATA,
+    StudyCase,
+    TrueFracture,
+    case_of,
+    level_confusion,
+    stratum_of,
+    study_report,
+)
 
 
 @dataclass
 class FractureReport:
-    """One study: probabilities of judged levels with and without a fracture, and what became of each fracture.
+    """One study: what became of its levels, fractures and findings."""
 
-    ``found`` and ``overlooked`` are true fractures as ``LEVEL:TYPE``; ``false_boxes`` are findings without one.
-    """
+    case: StudyCase
 
-    study: str
-    broken: list[float] = field(default_factory=list)
-    sound: list[float] = field(default_factory=list)
-    found: list[str] = field(default_factory=list)
-    overlooked: list[str] = field(default_factory=list)
-    false_boxes: int = 0
+    @property
+    def study(self) -> str:
+        return self.case.study
+
+    @property
+    def broken(self) -> list[float]:
+        """Probabilities of judged levels with a fracture."""
+        return [p for level, p in self.case.probabilities.items() if self.case.fractured[level]]
+
+    @property
+    def sound(self) -> list[float]:
+        """Probabilities of judged levels without one."""
+        return [p for level, p in self.case.probabilities.items() if not self.case.fractured[level]]
+
+    @property
+    def found(self) -> list[str]:
+        """True fractures with a finding of their level near by, as ``LEVEL:TYPE``."""
+        return self._fractures(found=True)
+
+    @property
+    def overlooked(self) -> list[str]:
+        """The other true fractures."""
+        return self._fractures(found=False)
+
+    @property
+    def false_boxes(self) -> int:
+        """Findings that mark no true fracture."""
+        return self.case.marks.count(None)
+
+    def document(self) -> dict:
+        """Plain data of the study, for the report file."""
+        names = ("study", "broken", "sound", "found", "overlooked", "false_boxes")
+        return {
+            **{name: getattr(self, name) for name in names},
+            "strata": sorted(self.case.strata),
+            "probabilities": self.case.submission(),
+            "judged": list(self.case.probabilities),
+        }
+
+    def _fractures(self, found: bool) -> list[str]:
+        return [f"{m.truth.level}:{m.truth.type}" for m in self.case.matched or () if m.found == found]
 
 
 def studies_below(root: Path) -> list[Path]:
@@ -41,60 +81,58 @@ def studies_below(root: Path) -> list[Path]:
 
 
 def compare_fractures(folder: Path, result: StudyResult) -> FractureReport:
-    """Score one result. A fracture is found when a finding of its level has its centre within 10 mm of the true box."""
-    truths = json.loads((folder / TRUTH_FILE).read_text(encoding="utf-8"))["fractures"]
-    report = FractureReport(folder.name)
-    levels = {truth["level"] for truth in truths}
-    for vertebra in result.vertebrae:
-        if vertebra.fracture_probability is not None:
-            (report.broken if vertebra.level in levels else report.sound).append(vertebra.fracture_probability)
-    used = set()
-    for truth in truths:
-        low, high = np.array(truth["box_ras"])
-        near = {
-            n
-            for n, finding in enumerate(result.fractures)
-            if finding.level == truth["level"] and _distance(finding.box.center_ras, low, high) <= NEAR_MM
+    """Score one result. A fracture is found when a finding of its level has its centre within 10 mm of the true box.
+
+    Raises ``UserError`` where the truth of the study is broken.
+    """
+    path = folder / TRUTH_FILE
+    try:
+        truth = json.loads(path.read_text(encoding="utf-8"))
+        fractures = [
+            TrueFracture(entry["level"], entry["type"], bool(entry.get("hairline")), entry["box_ras"])
+            for entry in truth["fractures"]
+        ]
+        strata = ["mimics"] if truth.get("mimics") else []
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        message = f"'{path}' is no truth of a synthetic study: it is damaged or from another program; make it again."
+        raise UserError(message) from error
+    strata += sorted({"hairline" if fracture.hairline else "displaced" for fracture in fractures})
+    return FractureReport(case_of(folder.name, result, fractures, strata))
+
+
+def fracture_summary(reports: Sequence[FractureReport], threshold: float, n: int = 1000, seed: int = 0) -> dict:
+    """Figures over studies at ``threshold``, overall and by stratum, with 95 % intervals over studies.
+
+    The figures are those of ``study_report.study_figures``; ``intervals`` holds ``[low, high]`` of those that have one,
+    ``strata`` the same for parts of the studies, ``level_confusion`` with which level each fracture was marked.
+    """
+    cases = [report.case for report in reports]
+    figures = study_report(cases, threshold, n, seed)
+    strata = {name: part for name in STRATA if (part := stratum_of(cases, name))}
+    return plain(
+        {
+            "synthetic": True,
+            "studies": len(reports),
+            "levels": [sum(len(r.broken) for r in reports), sum(len(r.sound) for r in reports)],
+            "threshold": threshold,
+            "fractures": sum(len(case.matched or ()) for case in cases),
+            **_values(figures),
+            "intervals": _intervals(figures),
+            "strata": {name: _part(part, threshold, n, seed) for name, part in strata.items()},
+            "level_confusion": level_confusion(cases),
+            "per_study": [report.document() for report in reports],
         }
-        (report.found if near else report.overlooked).append(f"{truth['level']}:{truth['type']}")
-        used |= near
-    report.false_boxes = len(result.fractures) - len(used)
-    return report
+    )
 
 
-def fracture_summary(reports: list[FractureReport], threshold: float) -> dict:
-    """Rates over studies: level sensitivity and specificity at ``threshold``, areas under the ROC curve, boxes."""
-    broken = np.array([p for r in reports for p in r.broken])
-    sound = np.array([p for r in reports for p in r.sound])
-    highest = {r.study: max([*r.broken, *r.sound], default=0.0) for r in reports}
-    with_any = np.array([highest[r.study] for r in reports if r.found or r.overlooked])
-    without = np.array([highest[r.study] for r in reports if not (r.found or r.overlooked)])
-    fractures = sum(len(r.found) + len(r.overlooked) for r in reports)
-    return {
-        "studies": len(reports),
-        "levels": [len(broken), len(sound)],
-        "threshold": threshold,
-        "level_sensitivity": _share(broken >= threshold),
-        "level_specificity": _share(sound < threshold),
-        "level_auc": _auc(broken, sound),
-        "study_auc": _auc(with_any, without),
-        "fractures": fractures,
-        "box_sensitivity": sum(len(r.found) for r in reports) / fractures if fractures else None,
-        "false_boxes_per_study": sum(r.false_boxes for r in reports) / max(len(reports), 1),
-        "per_study": [asdict(r) for r in reports],
-    }
+def _part(cases: list[StudyCase], threshold: float, n: int, seed: int) -> dict:
+    figures = study_report(cases, threshold, n, seed)
+    return {"studies": len(cases), **_values(figures), "intervals": _intervals(figures)}
 
 
-def _distance(point: list[float], low: np.ndarray, high: np.ndarray) -> float:
-    """From a point to a box, mm; 0 inside."""
-    return float(np.linalg.norm(np.maximum(0, np.maximum(low - point, point - high))))
+def _values(figures: dict[str, Figure]) -> dict[str, float | None]:
+    return {name: figure.value for name, figure in figures.items()}
 
 
-def _share(hits: np.ndarray) -> float | None:
-    return float(hits.mean()) if len(hits) else None
-
-
-def _auc(positive: np.ndarray, negative: np.ndarray) -> float | None:
-    if not len(positive) or not len(negative):
-        return None
-    return float(mannwhitneyu(positive, negative).statistic / (len(positive) * len(negative)))
+def _intervals(figures: dict[str, Figure]) -> dict[str, list[float]]:
+    return {name: [figure.low, figure.high] for name, figure in figures.items() if figure.low is not None}

@@ -20,6 +20,8 @@ from CSpineFractureLib.training.systems import System
 
 SETUP_FILE = "system.yaml"
 FORMAT = "cspine-run/1"
+TRUTH_FOLDER = "phantom_truth"
+"""Stands in trees in the layout of RSNA-2022 that ``cspine phantom`` made."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Setup:
     @property
     def synthetic(self) -> bool:
         """Whether all of its data is synthetic, as far as can be told."""
-        return self.source == "phantom"
+        return self.source == "phantom" or (Path(self.data) / TRUTH_FOLDER).is_dir()
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -55,8 +56,9 @@ def train_model(order: Order, model: str, options: FitOptions, on_event: OnEvent
         from CSpineFractureLib.training.yolo_fit import fit_boxes as fit
     else:
         from CSpineFractureLib.training.lightning_fit import fit_slices as fit
+    began = time.perf_counter()
     fit(run, options, on_event)
-    return run, measure(run, "val", options.device, on_event)
+    return run, measure(run, "val", options.device, on_event, time.perf_counter() - began)
 
 
 def search_first(order: Order, trials: int, epochs: int, options: FitOptions, on_event: OnEvent) -> Order:
@@ -70,8 +72,11 @@ def search_first(order: Order, trials: int, epochs: int, options: FitOptions, on
     return replace(order, system=found)
 
 
-def measure(run: RunFolder, set_name: str, device: str, on_event: OnEvent) -> Metrics:
-    """Let the run's network look at a set whose images are there, and measure it; writes both into the run folder."""
+def measure(run: RunFolder, set_name: str, device: str, on_event: OnEvent, seconds: float = 0.0) -> Metrics:
+    """Let the run's network look at a set whose images are there, and measure it; writes both into the run folder.
+
+    ``seconds``: what training took, for the record.
+    """
     from CSpineFractureLib.training.measure_run import measure_run
 
     if run.setup.system.trainer == "ultralytics":
@@ -79,7 +84,7 @@ def measure(run: RunFolder, set_name: str, device: str, on_event: OnEvent) -> Me
     else:
         from CSpineFractureLib.training.lightning_fit import predict_slices as look
     look(run, set_name, device, on_event)
-    return measure_run(run.path, set_name)
+    return measure_run(run.path, set_name, seconds=seconds)
 
 
 def measure_on(run: RunFolder, set_name: str, source: str, data: Path, device: str, on_event: OnEvent) -> Metrics:

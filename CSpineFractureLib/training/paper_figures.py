@@ -1,0 +1,112 @@
+"""The figures that the source documents print, as data (``Resources/Papers``), and which of them cannot be true."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from CSpineFractureLib.errors import UserError
+from CSpineFractureLib.resources import resource_path
+
+SCHEMA = "cspine-paper/1"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: key of the figure, heading, unit (``%``, ``count``, ``labels``, or empty for a plain number)."""
+
+    key: str
+    heading: str
+    unit: str = ""
+    footnotes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class PrintedRow:
+    """A row: its name, what it is of (``model`` of a system, or ``key`` of a training parameter), and its values.
+
+    Shares are fractions 0..1, also where the paper prints percent. A row without values is not printed in the paper: a
+    model of ours only, which is not missed where it is ``optional``.
+    """
+
+    name: str
+    values: dict[str, Any]
+    model: str = ""
+    key: str = ""
+    optional: bool = False
+    footnotes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class PrintedTable:
+    """A table; ``kind`` is ``models`` (a row per model), ``classes`` (one per class of ``model``) or ``parameters``."""
+
+    table: str
+    title: str
+    kind: str
+    system: str
+    columns: list[Column]
+    rows: list[PrintedRow]
+    model: str = ""
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A document: where it was published, what it was measured on, its tables, and its footnotes by name."""
+
+    document: str
+    reference: str
+    data: str
+    tables: list[PrintedTable]
+    footnotes: dict[str, str]
+
+    def choose(self, table: str | None) -> list[PrintedTable]:
+        """One table, or all. Raises ``UserError`` for one it does not have."""
+        if table is None:
+            return self.tables
+        chosen = [one for one in self.tables if one.table == table]
+        if not chosen:
+            known = ", ".join(one.table for one in self.tables)
+            message = f"Paper {self.document} has no table '{table}' with results here: use {known}, or no --table."
+            raise UserError(message)
+        return chosen
+
+
+def paper_names() -> list[str]:
+    """The documents whose tables are known, sorted."""
+    return sorted(path.stem for path in resource_path("Papers").glob("*.json"))
+
+
+def read_paper(document: str) -> Paper:
+    """The tables of a document. Raises ``UserError`` for one that is not known."""
+    if document not in paper_names():
+        message = f"Paper '{document}' is not known here: use one of {', '.join(paper_names())}."
+        raise UserError(message)
+    data = json.loads(resource_path(f"Papers/{document}.json").read_text(encoding="utf-8"))
+    if data.pop("schema") != SCHEMA:
+        message = f"Resources/Papers/{document}.json is not of {SCHEMA}."
+        raise ValueError(message)
+    return Paper(**{**data, "tables": [_table(one) for one in data["tables"]]})
+
+
+def highest_kappa(accuracy: float) -> float:
+    """The highest Cohen's kappa of two classes that goes with an accuracy, whatever the shares of the classes.
+
+    ``kappa = 1 - (1 - a) / (1 - p)`` grows as the agreement by chance ``p`` shrinks; with shares ``s`` of the truth and
+    ``t`` of the calls, ``p = s t + (1 - s)(1 - t)`` and ``|s - t| <= 1 - a``, so ``p >= (1 - (1 - a)^2) / 2``. On
+    balanced classes ``p`` is a half and kappa is ``2 a - 1``, hardly less.
+    """
+    return accuracy**2 / (1 + (1 - accuracy) ** 2)
+
+
+def implied_accuracy(precision: float, recall: float, specificity: float) -> float:
+    """The one accuracy that goes with these three: precision fixes the share of positives given the two rates."""
+    odds = precision / (1 - precision) * (1 - specificity) / recall
+    share = odds / (1 + odds)
+    return share * recall + (1 - share) * specificity
+
+
+def _table(data: dict[str, Any]) -> PrintedTable:
+    columns = [Column(**column) for column in data["columns"]]
+    return PrintedTable(**{**data, "columns": columns, "rows": [PrintedRow(**row) for row in data["rows"]]})
