@@ -26,6 +26,13 @@ def run(
     threshold: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="Change a threshold; may be repeated.")
     ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TASK=NAME", help="Use this network (see 'cspine models list'); may be repeated."),
+    ] = None,
+    cam_pictures: Annotated[
+        bool, typer.Option("--cam-pictures", help="Also write suspicious slices beside their Grad-CAM (gradcam/).")
+    ] = False,
 ) -> None:
     """Find vertebrae and suspected fractures in one cervical CT."""
     from CSpineFractureLib.pipeline.output_folder import check_output_folder
@@ -36,9 +43,14 @@ def run(
     if events not in ("auto", "json"):
         message = f"--events {events!r} is not known: use auto or json."
         raise UserError(message)
-    runnable_profile(profile)
+    chosen = runnable_profile(profile)
+    if cam_pictures and not chosen.explains:
+        message = f"Profile {chosen.name} makes no Grad-CAM: leave out --cam-pictures, or use --profile two-stage."
+        raise UserError(message)
     checked_device(device)
     thresholds = parsed_thresholds(threshold or [])
+    models = parsed_models(model or [])
+    chosen.check_tasks(models)
     check_output_folder(output, overwrite)
     if not Path(source).exists():
         message = f"{source} does not exist: name a DICOM folder or .zip, or a NIfTI, NRRD or MHA file."
@@ -55,10 +67,10 @@ def run(
             if device not in ("auto", "cpu"):
                 engine.check_device()
             volume, study = engine.run_study(
-                source, profile, series=series, thresholds=thresholds, exact=exact, on_event=show
+                source, profile, series=series, thresholds=thresholds, exact=exact, models=models, on_event=show
             )
             show({"stage": "write", "done": 0, "total": 1, "message": "Writing the files"})
-            paths = write_outputs(volume, study, output, render=render, overwrite=overwrite)
+            paths = write_outputs(volume, study, output, render=render, overwrite=overwrite, cam_pictures=cam_pictures)
             show({"stage": "write", "done": 1, "total": 1, "message": "Writing the files"})
         if events == "json":
             last = {"stage": "done", "done": 1, "total": 1, "message": "", "files": [str(path) for path in paths]}
@@ -88,3 +100,18 @@ def parsed_thresholds(texts: list[str]) -> dict[str, float]:
             message = f"--threshold {text!r} is not understood: write it as NAME=NUMBER, such as fracture=0.4."
             raise UserError(message)
     return thresholds
+
+
+def parsed_models(texts: list[str]) -> dict[str, str]:
+    """``["task=name", ...]`` as a dictionary. Raises ``UserError`` for anything else, and for a task named twice."""
+    models: dict[str, str] = {}
+    for text in texts:
+        task, _, name = text.partition("=")
+        if not task or not name or task in models:
+            message = (
+                f"--model {text!r} is not understood: write it as TASK=NAME, once per task, with a name from 'cspine"
+                " models list'."
+            )
+            raise UserError(message)
+        models[task] = name
+    return models

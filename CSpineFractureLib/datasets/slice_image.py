@@ -1,13 +1,7 @@
-"""A CT slice as the 8-bit picture that the source documents train on, and picture files.
-
-000: window 500/2000; 002: three bone windows as the channels R, G, B; 004: each slice stretched from its lowest to its
-highest value.
-"""
+"""Picture files of slices; how HU become a picture is in ``volume.slice_window``."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,28 +10,12 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from CSpineFractureLib.errors import UserError
-from CSpineFractureLib.volume.windows import THREE_BONE_WINDOWS, Window
+from CSpineFractureLib.volume.slice_window import painter
+
+__all__ = ["PICTURES", "SUFFIXES", "painter", "pictures_below", "read_image", "write_image"]
 
 SUFFIXES = {"png": ".png", "jpeg": ".jpg"}
 PICTURES = frozenset({".png", ".jpg", ".jpeg"})
-_WINDOW = re.compile(r"(-?\d+(?:\.\d+)?)/(\d+(?:\.\d+)?)")
-
-
-def painter(window: str) -> Callable[[np.ndarray], np.ndarray]:
-    """What turns HU ``[j, i]`` into uint8 ``[j, i]`` (grey) or ``[j, i, 3]`` (R, G, B).
-
-    ``window`` is ``CENTRE/WIDTH`` in HU such as ``500/2000``, ``three`` or ``minmax``; raises ``UserError`` otherwise.
-    """
-    if window == "three":
-        return lambda hu: np.stack([_eight_bits(one.apply(hu)) for one in THREE_BONE_WINDOWS], axis=-1)
-    if window == "minmax":
-        return _stretched
-    found = _WINDOW.fullmatch(window)
-    if not found or float(found[2]) <= 0:
-        message = f"'{window}' is no window; give CENTRE/WIDTH in HU such as 500/2000, or three, or minmax."
-        raise UserError(message)
-    single = Window(float(found[1]), float(found[2]))
-    return lambda hu: _eight_bits(single.apply(hu))
 
 
 def write_image(image: np.ndarray, path: Path) -> None:
@@ -64,13 +42,3 @@ def read_image(path: Path) -> np.ndarray:
 def pictures_below(folder: Path) -> list[Path]:
     """The PNG and JPEG files of a folder and of those in it, sorted."""
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES and path.is_file())
-
-
-def _eight_bits(share: np.ndarray) -> np.ndarray:
-    return np.rint(share * 255).astype(np.uint8)
-
-
-def _stretched(hu: np.ndarray) -> np.ndarray:
-    values = hu.astype(np.float32)
-    low, high = values.min(), values.max()
-    return _eight_bits((values - low) / max(high - low, 1))

@@ -64,10 +64,15 @@ def _cells(row: FindingRow) -> dict[str, str]:
     cells.update({name: f"{value:.2f}" for name, value in zip(COLUMNS[7:16], values, strict=True)})
     if isinstance(finding, VertebraFinding):
         first, last = finding.slice_range
-        cells.update(first_slice_index=str(first), last_slice_index=str(last), volume_mm3=f"{finding.volume_mm3:.0f}")
+        cells.update(first_slice_index=str(first), last_slice_index=str(last), volume_mm3=_volume(finding))
     elif finding.comment:
         cells["comment"] = _harmless(finding.comment)
     return cells
+
+
+def _volume(vertebra: VertebraFinding) -> str:
+    """Profiles that give boxes alone know no volume."""
+    return f"{vertebra.volume_mm3:.0f}" if vertebra.volume_mm3 > 0 else NOT_ASSESSED
 
 
 def _harmless(text: str) -> str:

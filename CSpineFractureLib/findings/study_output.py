@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from CSpineFractureLib.findings.study_result import StudyResult
+
+
+@dataclass(frozen=True)
+class CamSlice:
+    """A slice that the classifier suspects, as a picture.
+
+    ``k`` is the stored slice, ``probability`` its fracture probability; ``picture`` is what the network saw, ``cam``
+    its Grad-CAM scaled by the probability, both float32 ``[h, w]`` 0..1 with the patient's right at the left and the
+    front at the top.
+    """
+
+    k: int
+    probability: float
+    picture: np.ndarray
+    cam: np.ndarray
 
 
 @dataclass
@@ -16,9 +31,11 @@ class StudyOutput:
     ``labels``: uint8 ``[k, j, i]`` on the grid of ``result.volume``; 0 background, 1-7 = C1-C7.
     ``cam``: uint8 ``[k, j, i]``, Grad-CAM scaled by the slice's fracture probability (255 = 1.0), cropped to the
     column; ``cam_ijk_to_ras`` is its own 4x4 matrix to RAS mm. Both are ``None`` where no CAM was made.
+    ``cam_slices``: the most suspicious slices as pictures, the most suspicious first; a worker does not hand them over.
     """
 
     result: StudyResult
     labels: np.ndarray
     cam: np.ndarray | None = None
     cam_ijk_to_ras: np.ndarray | None = None
+    cam_slices: list[CamSlice] = field(default_factory=list)

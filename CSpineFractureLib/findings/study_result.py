@@ -75,7 +75,8 @@ class VertebraFinding:
     """One level. ``center_ras`` is the middle of the body (C1: of the anterior arch).
 
     ``fracture_assessable`` is ``True`` or the reason why a fracture cannot be judged here; ``fracture_probability``
-    is ``None`` where it was not computed. ``slice_range`` is inclusive, on the result grid.
+    is ``None`` where it was not computed. ``slice_range`` is inclusive, on the result grid. ``volume_mm3`` is 0 where
+    the profile gives no segment.
     """
 
     id: str

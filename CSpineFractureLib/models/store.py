@@ -92,14 +92,18 @@ class WeightsStore:
         return entries
 
     def find(self, task: str, profile: str | None = None, name: str | None = None) -> ModelEntry:
-        """The first entry of ``list()`` for a task (of a profile, where one is named); with ``name``, that very one.
+        """The entry for a task (of a profile, where one is named); with ``name``, that very one.
+
+        Without a name, what came with the program stays in use unless the user installed another version of it, one of
+        the same name; a task for which nothing came has the user's newest.
 
         Raises UserError when there is none, naming the commands that train or install one, and when the one of that
         name is not there or does something else, naming those that fit.
         """
         entries = self.list()
         fitting = [one for one in entries if one.task == task and (profile is None or profile in one.profiles)]
-        chosen = [one for one in fitting if name in (None, one.name)]
+        came = {one.name for one in fitting if one.bundled} or {one.name for one in fitting}
+        chosen = [one for one in fitting if one.name == name or (name is None and one.name in came)]
         if chosen:
             return chosen[0]
         whose = f" of profile {profile}" if profile else ""
@@ -111,7 +115,7 @@ class WeightsStore:
         fault = f"is not a {task}{whose}" if known else "is not on this computer"
         names = ", ".join(dict.fromkeys(one.name for one in fitting))
         remedy = f"for the {task}{whose} there is {names}" if names else f"for the {task}{whose} {ways}"
-        message = f"Model {name!r} {fault}: {remedy}."
+        message = f"Model {name!r} {fault}: {remedy}; see 'cspine models list'."
         raise UserError(message)
 
     def load(

@@ -10,17 +10,20 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from CSpineFractureLib import __version__
-from CSpineFractureLib.errors import Cancelled
+from CSpineFractureLib.errors import Cancelled, UserError
 from CSpineFractureLib.findings.study_result import ModelInfo, StudyFinding, StudyResult, VolumeInfo
 from CSpineFractureLib.notice import Notice
 
 if TYPE_CHECKING:
+    from CSpineFractureLib.models.manifest import ModelEntry
     from CSpineFractureLib.volume.ct_volume import CTVolume
 
 #: An event: ``{"stage": str, "done": int, "total": int, "message": str}``; ``total`` 0 means "not known".
 Event = dict[str, Any]
 #: Gives the network of a task, on its device and in evaluation mode, and what the result says about it.
 Loader = Callable[[str], tuple[Any, ModelInfo]]
+#: Gives the manifest entry of a task's network. Raises ``UserError`` where there is none.
+Finder = Callable[[str], "ModelEntry"]
 
 
 class RunContext:
@@ -42,6 +45,8 @@ class RunContext:
         Asked between batches (``threading.Event().is_set`` fits).
     loader
         ``task -> (module, ModelInfo)``; the engine gives its cached store.
+    finder
+        ``task -> ModelEntry``, without loading anything.
     """
 
     def __init__(
@@ -54,6 +59,7 @@ class RunContext:
         on_event: Callable[[Event], None] | None = None,
         is_cancelled: Callable[[], bool] | None = None,
         loader: Loader | None = None,
+        finder: Finder | None = None,
     ) -> None:
         self.device = device
         self.profile = profile
@@ -63,12 +69,14 @@ class RunContext:
         self._on_event = on_event
         self._is_cancelled = is_cancelled
         self._loader = loader
+        self._finder = finder
+        self._entries: dict[str, ModelEntry] = {}
         self._notices: dict[tuple[str, str], Notice] = {}
         self._models: dict[str, ModelInfo] = {}
 
-    def use_loader(self, loader: Loader) -> None:
+    def use_models(self, loader: Loader, finder: Finder) -> None:
         """Give the context its models, once the input is known to be good."""
-        self._loader = loader
+        self._loader, self._finder = loader, finder
 
     @property
     def notices(self) -> list[Notice]:
@@ -110,6 +118,26 @@ class RunContext:
         finally:
             self.timings_s[name] = self.timings_s.get(name, 0.0) + time.perf_counter() - start
         self.progress(name, max(total, 1), max(total, 1), message)
+
+    def entry(self, task: str) -> ModelEntry:
+        """The manifest entry of the network of ``task``: among other things, which images it takes.
+
+        Raises ``UserError`` when there are no weights for it.
+        """
+        if self._finder is None:
+            message = "This run has no models: create it through Engine."
+            raise RuntimeError(message)
+        if task not in self._entries:
+            self._entries[task] = self._finder(task)
+        return self._entries[task]
+
+    def has(self, task: str) -> bool:
+        """Whether there are weights for ``task``, which the profile can do without."""
+        try:
+            self.entry(task)
+        except UserError:
+            return False
+        return True
 
     def load(self, task: str) -> tuple[Any, ModelInfo]:
         """The network of ``task`` on this run's device, and its ``ModelInfo``, which goes into the result.

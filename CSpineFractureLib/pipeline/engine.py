@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from CSpineFractureLib.pipeline.profiles import runnable_profile
 from CSpineFractureLib.volume.ct_volume import CTVolume
 
 if TYPE_CHECKING:
+    from CSpineFractureLib.models.manifest import ModelEntry
     from CSpineFractureLib.models.store import WeightsStore
 
 
@@ -33,7 +35,7 @@ class Engine:
         self._store = store
         self._device_wanted = device
         self._device: str | None = None
-        self._models: dict[str, tuple[Any, ModelInfo]] = {}
+        self._models: dict[tuple[str, str], tuple[Any, ModelInfo]] = {}
 
     def check_device(self) -> str:
         """The device that will be used. Raises ``UserError`` when the one asked for is not there."""
@@ -55,15 +57,18 @@ class Engine:
         on_event: Callable[[Event], None] | None = None,
         is_cancelled: Callable[[], bool] | None = None,
         exact: bool = False,
+        models: dict[str, str] | None = None,
     ) -> tuple[CTVolume, StudyOutput]:
         """Read (where a path is given) and analyse one study.
 
-        Returns the volume that was analysed and the output on its grid. Profile, input and device are checked before
-        any model is loaded. Raises ``UserError`` for what the user can put right, and ``Cancelled`` when
-        ``is_cancelled`` answered yes: a cancelled run has no output (a caller that keeps a list of studies may note
-        the status ``cancelled`` for itself). The models stay loaded either way.
+        ``models`` names networks of the weights store by task, in place of the profile's own. Returns the volume that
+        was analysed and the output on its grid. Profile, input and device are checked before any model is loaded.
+        Raises ``UserError`` for what the user can put right, and ``Cancelled`` when ``is_cancelled`` answered yes: a
+        cancelled run has no output (a caller that keeps a list of studies may note the status ``cancelled`` for
+        itself). The models stay loaded either way.
         """
         chosen = runnable_profile(profile)
+        chosen.check_tasks(models or {})
         context = RunContext(
             profile=chosen.name,
             thresholds=thresholds,
@@ -81,26 +86,34 @@ class Engine:
         with context.stage("models", total=max(len(chosen.tasks), 1), message="Loading the models"):
             function = chosen.function()
             context.device = self.check_device()
-            context.use_loader(lambda task: self._load(task, chosen.name, context.device))
-            for done, task in enumerate(chosen.tasks, start=1):
+            find = partial(self._find, profile=chosen.name, models=models or {})
+            context.use_models(lambda task: self._load(task, context.entry(task), context.device), find)
+            for task in models or {}:
+                context.entry(task)
+            tasks = [*chosen.tasks, *(task for task in chosen.optional if context.has(task))]
+            for done, task in enumerate(tasks, start=1):
                 context.check_cancelled()
                 context.load(task)
-                context.progress("models", done, len(chosen.tasks), "Loading the models")
+                context.progress("models", done, len(tasks), "Loading the models")
         output = function(volume, context)
         context.check_cancelled()
         _complete(output, volume, context)
         return volume, output
 
-    def _load(self, task: str, profile: str, device: str) -> tuple[Any, ModelInfo]:
+    def _find(self, task: str, profile: str, models: dict[str, str]) -> ModelEntry:
+        """The network that the user named for a task, of whatever profile, or else the profile's own."""
+        store = self._open_store()
+        return store.find(task, name=models[task]) if task in models else store.find(task, profile)
+
+    def _load(self, task: str, entry: ModelEntry, device: str) -> tuple[Any, ModelInfo]:
         """From the cache or the store, by the hash of the weights: newly installed ones take the place of the old.
 
         Always moved to ``device``, for a fallback may have left the network on the CPU.
         """
-        store = self._open_store()
-        entry = store.find(task, profile)
-        cached = self._models.get(task)
+        key = (task, entry.name)
+        cached = self._models.get(key)
         if cached is None or cached[1].sha256 != entry.sha256:
-            cached = self._models[task] = store.load(entry, device)
+            cached = self._models[key] = self._open_store().load(entry, device)
         cached[0].to(device)
         return cached
 

@@ -16,7 +16,16 @@ from CSpineFractureLib.errors import UserError
 
 #: Everything a run may write, at the top of its output folder.
 OUTPUT_NAMES = frozenset(
-    {"result.json", "findings.csv", "scene.mrb", "vertebrae.seg.nrrd", "boxes.mrk.json", "gradcam.nrrd", "views"}
+    {
+        "result.json",
+        "findings.csv",
+        "scene.mrb",
+        "vertebrae.seg.nrrd",
+        "boxes.mrk.json",
+        "gradcam.nrrd",
+        "gradcam",
+        "views",
+    }
 )
 
 #: Temporary folders of a run; one that was killed outright may leave one, which is not taken for a user's file.

@@ -32,13 +32,15 @@ def write_outputs(
     *,
     render: bool = True,
     overwrite: bool = False,
+    cam_pictures: bool = False,
 ) -> list[Path]:
     """Write a run's files into ``folder``, all or nothing, and return their paths.
 
     ``result.json`` and ``findings.csv`` always; ``vertebrae.seg.nrrd``, ``boxes.mrk.json``, ``gradcam.nrrd`` (where
     there is a CAM) and ``scene.mrb`` through the Slicer libraries, and with ``render`` the pictures in ``views/``.
-    Without the Slicer libraries those are left out and the result gets a warning. Raises ``UserError`` when the
-    folder cannot be written or holds files that are not ours (see ``check_output_folder``).
+    Without the Slicer libraries those are left out and the result gets a warning. With ``cam_pictures`` the most
+    suspicious slices beside their Grad-CAM in ``gradcam/``. Raises ``UserError`` when the folder cannot be written or
+    holds files that are not ours (see ``check_output_folder``).
     """
     with all_or_nothing(folder, overwrite) as temporary:
         if slicer_is_installed():
@@ -49,6 +51,8 @@ def write_outputs(
                 " written: pip install 'CSpineFracture[standalone]' adds them."
             )
             output.result.warnings.append(Notice("no-slicer-libraries", message))
+        if cam_pictures:
+            _write_cam_pictures(output, temporary / "gradcam")
         write_findings_csv(output.result, temporary / "findings.csv")
         write_result(output.result, temporary / "result.json")
         written = sorted(path.relative_to(temporary) for path in temporary.rglob("*") if path.is_file())
@@ -74,6 +78,14 @@ def _write_scene_files(volume: CTVolume, output: StudyOutput, folder: Path, rend
             start = time.perf_counter()
             render_views(app, nodes, folder / "views", focus_ras=_focus(output.result))
             output.result.timings_s["render"] = time.perf_counter() - start
+
+
+def _write_cam_pictures(output: StudyOutput, folder: Path) -> None:
+    from CSpineFractureLib.explain.cam_pictures import write_cam_pictures  # imported late: OpenCV, torch
+
+    if not write_cam_pictures(output.cam_slices, folder):
+        message = "No slice is suspicious enough for a Grad-CAM, so there are no pictures of it."
+        output.result.warnings.append(Notice("no-cam-pictures", message))
 
 
 def _focus(result: StudyResult) -> list[float] | None:

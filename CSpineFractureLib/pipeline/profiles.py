@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,8 @@ class Profile:
 
     ``run`` is ``(CTVolume, RunContext) -> StudyOutput``, or where to find it as ``"package.module:function"`` (so that
     listing the profiles imports no torch), or ``None`` for a profile that is known but cannot run yet; then ``remedy``
-    says what to do. ``tasks`` are the networks it needs; the engine loads them before the first stage.
+    says what to do. ``tasks`` are the networks it needs; the engine loads them before the first stage. It uses those of
+    ``optional`` where there are weights. ``explains`` tells whether it makes a Grad-CAM.
     """
 
     name: str
@@ -31,6 +32,19 @@ class Profile:
     tasks: tuple[str, ...] = ()
     run: RunFunction | str | None = None
     remedy: str = ""
+    optional: tuple[str, ...] = ()
+    explains: bool = False
+
+    def check_tasks(self, models: Iterable[str]) -> None:
+        """Raise ``UserError`` when one of these tasks, for which the user named a network, is none of this profile."""
+        for task in models:
+            if task not in (*self.tasks, *self.optional):
+                known = ", ".join((*self.tasks, *self.optional)) or "none"
+                message = (
+                    f"Profile {self.name} has no network for the task {task!r}: its tasks are {known}; 'cspine models"
+                    " list' shows the networks on this computer."
+                )
+                raise UserError(message)
 
     def function(self) -> RunFunction:
         """The function that runs this profile, imported now. Raises ``UserError`` if there is none."""
@@ -84,14 +98,30 @@ register_profile(
     Profile(
         "two-stage",
         "Windowed slice CNN with Grad-CAM, then YOLOv8 vertebra boxes",
-        tasks=("vertebra-detector", "slice-classifier", "fracture-detector"),
+        tasks=("vertebra-detector", "slice-classifier"),
+        optional=("fracture-detector",),
         run="CSpineFractureLib.pipeline.two_stage:run",
+        explains=True,
     ),
     "default",
 )
+register_profile(
+    Profile(
+        "vertebra-yolo",
+        "YOLOv5u vertebra boxes C1-C7",
+        tasks=("vertebra-detector",),
+        run="CSpineFractureLib.pipeline.vertebra_yolo:run",
+    )
+)
+register_profile(
+    Profile(
+        "gcvit-yolo",
+        "GCViT levels per slice, then YOLO fracture boxes",
+        tasks=("level-presence", "fracture-detector"),
+        run="CSpineFractureLib.pipeline.gcvit_yolo:run",
+    )
+)
 for _name, _title in (
-    ("vertebra-yolo", "YOLOv5u vertebra boxes C1-C7"),
-    ("gcvit-yolo", "GCViT levels per slice, then YOLO fracture boxes"),
     ("unet-cracknet", "Three bone windows, U-Net, YOLOv5u crop, CrackNet with BiLSTM"),
     ("radiograph", "AlexNet or GoogLeNet on a lateral radiograph"),
 ):

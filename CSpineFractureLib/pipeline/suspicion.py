@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from CSpineFractureLib.findings.study_result import Box, FractureFinding, VertebraFinding
+from CSpineFractureLib.findings.study_result import FractureFinding, VertebraFinding
+from CSpineFractureLib.pipeline.axial import AxialImages
 from CSpineFractureLib.pipeline.boxes2d import SliceBox
 from CSpineFractureLib.pipeline.canonical import CanonicalView
+from CSpineFractureLib.pipeline.fracture_chains import linked
 from CSpineFractureLib.pipeline.fuse import FusedLevel
 
 SMOOTH_MM = 1.5
@@ -27,15 +29,19 @@ LEVEL_RULE = (
 
 @dataclass
 class SliceSuspicion:
-    """Canonical slice ``k``: fracture probability, crop centre ``(i, j)``, and where suspicious the CAM and boxes.
+    """Canonical slice ``k``: its fracture probability, and where that is high the Grad-CAM and fracture boxes.
 
-    ``shares`` says how much of the suspicion belongs to each of C1-C7, 0..1 (see ``attribute``).
+    ``centre_ij`` is the middle of the column, where known. ``picture`` (``[h, w]`` 0..1) is what the classifier saw,
+    ``cam`` its Grad-CAM, of the same shape and scaled by the probability, and ``place`` where both lie. ``shares`` says
+    how much of the suspicion belongs to each of C1-C7, 0..1 (see ``attribute``).
     """
 
     k: int
     probability: float
-    centre_ij: tuple[float, float]
+    centre_ij: tuple[float, float] | None = None
+    picture: np.ndarray | None = None
     cam: np.ndarray | None = None
+    place: AxialImages | None = None
     boxes: list[tuple[SliceBox, float]] = field(default_factory=list)
     shares: np.ndarray = field(default_factory=lambda: np.ones(7))
 
@@ -91,34 +97,21 @@ def fracture_findings(
     within 4 mm of height join. A finding needs two slices (or one where slices are thicker than 1.5 mm); its
     confidence is the mean over its slices of box score times slice probability, square-rooted.
     """
-    chains: list[dict] = []
-    for s in sorted(suspicions, key=lambda x: x.k):
-        if s.probability < threshold:
-            continue
-        for box, score in s.boxes:
-            level = _owner(box, labels, view)
-            if level is None:
-                continue
-            chain = next((c for c in chains if c["level"] == level and _joins(c["boxes"][-1], box, view)), None)
-            if chain is None:
-                chain = {"level": level, "boxes": [], "values": []}
-                chains.append(chain)
-            chain["boxes"].append(box)
-            chain["values"].append(float(np.sqrt(score * s.probability)))
-    least = 1 if view.spacing_mm[2] > 1.5 else 2
-    judged = {v.level: v for v in vertebrae if v.fracture_assessable is True}
-    found = []
-    for chain in sorted(chains, key=lambda c: -np.mean(c["values"])):
-        name = f"C{chain['level']}"
-        if name not in judged or len({b.k for b in chain["boxes"]}) < least:
-            continue
-        low = np.array([*np.min([b.low for b in chain["boxes"]], axis=0), min(b.s for b in chain["boxes"])])
-        high = np.array([*np.max([b.high for b in chain["boxes"]], axis=0), max(b.s for b in chain["boxes"])])
-        low[2] -= view.spacing_mm[2] / 2
-        high[2] += view.spacing_mm[2] / 2
-        box = Box(((low + high) / 2).tolist(), (high - low).tolist())
-        found.append(FractureFinding(f"fracture-{len(found) + 1}", name, float(np.mean(chain["values"])), box))
-    return found
+    slice_mm = view.spacing_mm[2]
+    found = [
+        (level, box, float(np.sqrt(score * s.probability)))
+        for s in sorted(suspicions, key=lambda x: x.k)
+        if s.probability >= threshold
+        for box, score in s.boxes
+        if (level := _owner(box, labels, view)) is not None
+    ]
+    judged = {v.level for v in vertebrae if v.fracture_assessable is True}
+    chains = [c for c in linked(found, slice_mm) if f"C{c.key}" in judged and c.is_long_enough(slice_mm)]
+    chains.sort(key=lambda c: -np.mean(c.values))
+    return [
+        FractureFinding(f"fracture-{number}", f"C{c.key}", float(np.mean(c.values)), c.hull(slice_mm))
+        for number, c in enumerate(chains, start=1)
+    ]
 
 
 def _owner(box: SliceBox, labels: np.ndarray, view: CanonicalView) -> int | None:
@@ -129,8 +122,3 @@ def _owner(box: SliceBox, labels: np.ndarray, view: CanonicalView) -> int | None
     part = labels[k, max(0, low[1]) : high[1] + 1, max(0, low[0]) : high[0] + 1]
     counts = np.bincount(part.ravel(), minlength=9)[1:8]
     return int(counts.argmax()) + 1 if counts.any() else None
-
-
-def _joins(first: SliceBox, second: SliceBox, view: CanonicalView) -> bool:
-    overlap = all(min(first.high[n], second.high[n]) > max(first.low[n], second.low[n]) for n in (0, 1))
-    return overlap and abs(first.s - second.s) <= max(4.0, 1.5 * view.spacing_mm[2])

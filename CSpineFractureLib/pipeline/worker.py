@@ -6,13 +6,13 @@ goes to stderr).
 Commands::
 
     {"command": "run", "id": "7", "input": "/path/ct.nrrd", "arrays": "/private/folder", "profile": "default",
-     "series": null, "thresholds": {}, "exact": false}
+     "series": null, "thresholds": {}, "exact": false, "models": {}}
     {"command": "cancel"}   or   {"command": "cancel", "id": "7"}
     {"command": "quit"}
 
 ``input`` is a path, or a volume handed over as a file in ``arrays``: ``{"hu": "input.npy", "ijk_to_ras": 4x4,
 "grid": "native", "series_uid": ..., "frame_of_reference_uid": ..., "sop_instance_uids": [...],
-"notices": [{"code", "message"}]}``.
+"notices": [{"code", "message"}]}``. ``models`` names networks by task, in place of the profile's own.
 
 Events, all with the ``id`` of their run::
 
@@ -153,6 +153,7 @@ class Worker:
             series=request.get("series"),
             thresholds=request.get("thresholds"),
             exact=bool(request.get("exact", False)),
+            models=request.get("models"),
             on_event=lambda event: self._send(event="progress", id=request["id"], **event),
             is_cancelled=is_cancelled,
         )
@@ -179,6 +180,9 @@ def _request_fault(request: dict[str, Any]) -> str | None:
     thresholds = request.get("thresholds") or {}
     if not isinstance(thresholds, dict) or not all(isinstance(value, (int, float)) for value in thresholds.values()):
         return "thresholds must map names to numbers."
+    models = request.get("models") or {}
+    if not isinstance(models, dict) or not all(isinstance(name, str) for name in models.values()):
+        return "models must map tasks to names."
     if not all(isinstance(request.get(name), (str, type(None))) for name in ("profile", "series")):
         return "profile and series must be strings."
     return None

@@ -116,6 +116,7 @@ class WorkerClient:
         series: str | None = None,
         thresholds: dict[str, float] | None = None,
         exact: bool = False,
+        models: dict[str, str] | None = None,
     ) -> str:
         """Give the worker a study and return at once; the id of the run. One at a time: ``RuntimeError`` when busy."""
         if self.is_busy:
@@ -134,6 +135,7 @@ class WorkerClient:
         self._run_id = str(uuid4())
         self._kill_at = None
         request = {"profile": profile, "series": series, "thresholds": thresholds or {}, "exact": exact}
+        request["models"] = models or {}
         self._send(command="run", id=self._run_id, input=source, arrays=str(self._folder), **request)
         return self._run_id
 

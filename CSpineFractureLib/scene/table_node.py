@@ -40,7 +40,8 @@ def _cells(row: FindingRow) -> tuple[str, ...]:
     finding = row.finding
     if isinstance(finding, VertebraFinding):
         first, last = finding.slice_range
-        about = (f"{finding.confidence:.3f}", row.visible, f"{first}-{last}", f"{finding.volume_mm3 / 1000:.1f}")
+        volume = f"{finding.volume_mm3 / 1000:.1f}" if finding.volume_mm3 > 0 else NOT_ASSESSED
+        about = (f"{finding.confidence:.3f}", row.visible, f"{first}-{last}", volume)
     elif finding is None:
         about = (NOT_ASSESSED, row.visible, NOT_APPLICABLE, NOT_APPLICABLE)
     else:

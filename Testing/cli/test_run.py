@@ -124,6 +124,36 @@ def test_wrong_usage_ends_with_code_2(capfd, words):
     assert "Traceback" not in ended.err
 
 
+def test_suspicious_slices_are_drawn_beside_their_grad_cam_on_request(capfd, ct, tmp_path):
+    ended = cspine_here(capfd, *fake_run(ct, tmp_path / "out", "--cam-pictures"))
+    assert ended.code == 0, ended.err
+    assert {path.name for path in (tmp_path / "out" / "gradcam").iterdir()} == {"002.png", "003.png"}
+    assert str(tmp_path / "out" / "gradcam" / "002.png") in ended.out
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--model", "vertebra-detector"), "write it as TASK=NAME"),
+        (("--model", "=name"), "write it as TASK=NAME"),
+        (("--model", "a=x", "--model", "a=y"), "once per task"),
+        (("--profile", "two-stage", "--model", "nose-detector=x"), "no network for the task 'nose-detector'"),
+        (("--profile", "two-stage", "--model", "vertebra-detector=x"), "'x' is not on this computer"),
+        (("--profile", "gcvit-yolo", "--cam-pictures"), "makes no Grad-CAM"),
+        (("--profile", "vertebra-yolo"), "cspine train 003-vertebra-detector"),
+    ],
+)
+def test_networks_that_cannot_be_used_end_with_code_2_and_one_sentence(
+    capfd, ct, tmp_path, monkeypatch, words, sentence
+):
+    monkeypatch.setenv("CSPINE_MODELS", str(tmp_path / "models"))
+    ended = cspine_here(capfd, *fake_run(ct, tmp_path / "out", *words))
+    assert ended.code == 2
+    assert sentence in " ".join(ended.err.split())
+    assert "Traceback" not in ended.err
+    assert not (tmp_path / "out").exists()
+
+
 def test_help_imports_nothing_heavy():
     program = (
         "import sys\n"

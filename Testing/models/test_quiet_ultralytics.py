@@ -21,13 +21,21 @@ socket.getaddrinfo = socket.create_connection = socket.socket.connect = refuse
 import CSpineFractureLib.models.yolo as yolo
 early = "ultralytics" in sys.modules
 import cv2, numpy, torch
-before = (cv2.getNumThreads(), str(numpy.get_printoptions()), torch.save, torch.get_num_threads())
+from PIL import Image
+from CSpineFractureLib.models.quiet_ultralytics import ultralytics_training_parts
+def settings():
+    return cv2.getNumThreads(), str(numpy.get_printoptions()), torch.save, torch.get_num_threads(), Image.open
+before = settings()
 yolo.detect(yolo.build_yolo().eval(), torch.rand(1, 3, 64, 64))
-after = (cv2.getNumThreads(), str(numpy.get_printoptions()), torch.save, torch.get_num_threads())
+parts = ultralytics_training_parts()
+after = settings()
+from ultralytics.engine import trainer
+services = trainer.callbacks.add_integration_callbacks(object())
 from ultralytics.utils import SETTINGS, USER_CONFIG_DIR
 from ultralytics.utils.events import events
 report = dict(early=early, calls=calls, same=before == after, sync=SETTINGS["sync"], events=events.enabled)
 report.update(folder=str(USER_CONFIG_DIR), threads=os.environ.get("OMP_NUM_THREADS"))
+report.update(mixed_precision=trainer.check_amp(None), services=services)
 with open("report.json", "w") as file:
     json.dump(report, file)
 """
@@ -55,6 +63,11 @@ def test_nothing_asks_for_the_network(watched):
 def test_telemetry_is_off(watched):
     assert watched[0]["sync"] is False
     assert watched[0]["events"] is False
+
+
+def test_the_trainer_tries_no_network_of_its_own_and_calls_no_service(watched):
+    assert watched[0]["mixed_precision"] is True
+    assert watched[0]["services"] is None
 
 
 def test_nothing_is_printed(watched):

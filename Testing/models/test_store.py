@@ -262,12 +262,17 @@ def test_removed_network_is_gone_with_its_file(store, installed):
         store.remove("toy-classifier")
 
 
-def test_users_network_goes_before_the_bundled_one_which_cannot_be_removed(store, weights, tmp_path):
+def test_what_came_with_the_program_stays_in_use_until_the_user_installs_a_version_of_it(store, weights, tmp_path):
     bundled = WeightsStore(user=store.bundled, bundled=tmp_path / "none").install(weights, replace(ENTRY, name="ours"))
     assert store.find("slice-classifier") == bundled
     assert store.list()[0].bundled
     theirs = store.install(weights, ENTRY)
-    assert store.find("slice-classifier") == theirs
+    assert store.find("slice-classifier") == bundled
+    assert store.find("slice-classifier", name=ENTRY.name) == theirs
+    newer = store.install(weights, replace(ENTRY, name="ours", version="9"))
+    assert store.find("slice-classifier") == newer
+    store.remove("ours")
+    assert store.find("slice-classifier") == bundled
     with pytest.raises(UserError, match="came with the program"):
         store.remove("ours")
     bundled.path.unlink()

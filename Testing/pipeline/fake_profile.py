@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 
-from CSpineFractureLib.findings.study_output import StudyOutput
+from CSpineFractureLib.findings.study_output import CamSlice, StudyOutput
 from CSpineFractureLib.findings.study_result import LEVELS, Box, FractureFinding, SliceFinding, VertebraFinding
 from CSpineFractureLib.pipeline.profiles import Profile, register_profile
 
@@ -57,7 +57,8 @@ def run(volume, context):
     result.slices = [SliceFinding(k, 0.1) for k in range(nk)]
     result.study.fracture_probability = 0.9
     cam = np.full(volume.shape_kji, 50, np.uint8)
-    return StudyOutput(result, labels, cam, volume.ijk_to_ras)
+    pictures = [CamSlice(k, 0.9, np.full((16, 16), 0.3, np.float32), np.eye(16, dtype=np.float32)) for k in (3, 2)]
+    return StudyOutput(result, labels, cam, volume.ijk_to_ras, pictures)
 
 
-register_profile(Profile(NAME, "A profile for tests", run=run))
+register_profile(Profile(NAME, "A profile for tests", run=run, explains=True))

@@ -10,6 +10,7 @@ from CSpineFractureLib import __version__
 from CSpineFractureLib.errors import Cancelled, UserError
 from CSpineFractureLib.findings.result_file import first_fault
 from CSpineFractureLib.findings.study_result import ModelInfo
+from CSpineFractureLib.models.store import WeightsStore
 from CSpineFractureLib.notice import Notice
 from CSpineFractureLib.pipeline.engine import Engine
 from CSpineFractureLib.pipeline.profiles import Profile, register_profile
@@ -123,7 +124,15 @@ def test_an_unknown_profile_is_refused_with_the_list_of_known_ones(volume):
         Engine(device="cpu").run_study(volume, "three-stage")
 
 
-@pytest.mark.parametrize("name", ["vertebra-yolo", "gcvit-yolo", "unet-cracknet", "radiograph"])
-def test_a_profile_without_weights_names_the_commands_that_bring_them(volume, name):
-    with pytest.raises(UserError, match=rf"cspine train {name}.*cspine models install {name}"):
-        Engine(device="cpu").run_study(volume, name)
+@pytest.mark.parametrize(
+    ("name", "commands"),
+    [
+        ("vertebra-yolo", "cspine train 003-vertebra-detector.*cspine models install FILE"),
+        ("gcvit-yolo", "cspine train 004-level-presence.*cspine models install FILE"),
+        ("unet-cracknet", "cspine train unet-cracknet.*cspine models install unet-cracknet"),
+        ("radiograph", "cspine train radiograph.*cspine models install radiograph"),
+    ],
+)
+def test_a_profile_without_weights_names_the_commands_that_bring_them(volume, name, commands, tmp_path):
+    with pytest.raises(UserError, match=commands):
+        Engine(WeightsStore(user=tmp_path), device="cpu").run_study(volume, name)

@@ -83,6 +83,22 @@ def test_without_the_slicer_libraries_the_rest_is_written_with_a_warning(study, 
     assert "no-slicer-libraries" in [notice.code for notice in read_result(tmp_path / "result.json").warnings]
 
 
+def test_cam_pictures_are_written_on_request_and_replaced_by_the_next_run(study, tmp_path, monkeypatch):
+    monkeypatch.setattr(outputs, "slicer_is_installed", lambda: False)
+    write_outputs(*study, tmp_path, cam_pictures=True)
+    assert names_below(tmp_path) == ["findings.csv", "gradcam/002.png", "gradcam/003.png", "result.json"]
+    write_outputs(*study, tmp_path)
+    assert names_below(tmp_path) == ["findings.csv", "result.json"]
+
+
+def test_cam_pictures_of_a_calm_study_are_a_warning(study, tmp_path, monkeypatch):
+    monkeypatch.setattr(outputs, "slicer_is_installed", lambda: False)
+    study[1].cam_slices = []
+    write_outputs(*study, tmp_path, cam_pictures=True)
+    assert names_below(tmp_path) == ["findings.csv", "result.json"]
+    assert "no-cam-pictures" in [notice.code for notice in read_result(tmp_path / "result.json").warnings]
+
+
 def test_nothing_is_written_when_a_part_fails(study, tmp_path, monkeypatch):
     monkeypatch.setattr(outputs, "slicer_is_installed", lambda: False)
     study[1].result.vertebrae[0].confidence = 2.0

@@ -81,6 +81,11 @@ def test_a_users_error_and_a_fault_of_the_program_leave_the_worker_alive(client,
     assert client.pid == pid
 
 
+def test_networks_named_by_task_reach_the_engine(client, volume):
+    with pytest.raises(UserError, match="fake has no network for the task 'nose-detector'"):
+        client.run(volume, "fake", models={"nose-detector": "x"})
+
+
 def test_cancel_is_answered_between_batches_and_the_worker_lives_on(client, volume):
     client.submit(volume, "fake", thresholds={"steps": 200, "delay": 0.05})
     wait_for_progress(client)
@@ -158,6 +163,7 @@ def test_bad_requests_get_an_answer_and_do_not_end_the_worker(tmp_path):
         json.dumps({**run, "input": 3}),
         json.dumps({**run, "arrays": str(tmp_path / "absent")}),
         json.dumps({**run, "thresholds": [1]}),
+        json.dumps({**run, "models": ["slice-cnn"]}),
     ]
     ready, *answers = talk([*bad, '{"command": "quit"}'])
     assert ready["event"] == "ready"

@@ -1,0 +1,107 @@
+"""Fracture probability of the slices of the column; Grad-CAM and fracture boxes where it is high."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from CSpineFractureLib.pipeline.canonical import CanonicalView
+from CSpineFractureLib.pipeline.context import RunContext
+from CSpineFractureLib.pipeline.find_levels import scored_boxes
+from CSpineFractureLib.pipeline.fuse import FusedLevel
+from CSpineFractureLib.pipeline.slice_images import slice_input
+from CSpineFractureLib.pipeline.suspicion import SliceSuspicion, smoothed
+
+CLASSIFIER, FRACTURES = "slice-classifier", "fracture-detector"
+FRACTURE, SHOW_CAM, FRACTURE_BOX = 0.6, 0.5, 0.15
+
+
+def classify_slices(view: CanonicalView, levels: list[FusedLevel], context: RunContext) -> list[SliceSuspicion]:
+    """Every slice of the cervical column; CAM and fracture boxes where it is suspicious.
+
+    Where no level was found, a classifier of whole slices looks at all slices of the volume, one of crops at none.
+    """
+    seen = slice_input(context.entry(CLASSIFIER))
+    boxes = [b.k for level in levels for b in level.boxes.values()]
+    if not boxes and seen.needs_column:
+        return []
+    span = list(range(min(boxes), max(boxes) + 1)) if boxes else list(range(len(view.hu)))
+    centres: dict[int, tuple[float, float] | None] = dict.fromkeys(span)
+    if boxes:
+        line = column_line(levels, view, np.array(span, float))
+        centres = {k: tuple(centre) for k, centre in zip(span, line, strict=True)}
+    classifier, _ = context.load(CLASSIFIER)
+
+    def classify_batch(batch: list[int], device: str) -> list[float]:
+        import torch
+
+        classifier.to(device)
+        stack = torch.from_numpy(np.stack([seen.picture(view, k, centres[k])[0] for k in batch])).to(device)
+        with torch.inference_mode():
+            return torch.softmax(classifier(stack), 1)[:, 1].float().cpu().tolist()
+
+    with context.stage("classify", len(span), "Looking for fractures"):
+        probabilities = context.run_batches("classify", classify_batch, span, 32, "Looking for fractures")
+    probabilities = smoothed(probabilities, view.spacing_mm[2])
+    found = [SliceSuspicion(k, float(p), centres[k]) for k, p in zip(span, probabilities, strict=True)]
+    show = min(context.threshold("gradcam", SHOW_CAM), context.threshold("fracture", FRACTURE))
+    suspicious = [s for s in found if s.probability >= show]
+    with context.stage("explain", len(suspicious), "Explaining suspicious slices"):
+        _explain(view, suspicious, context)
+    return found
+
+
+def _explain(view: CanonicalView, suspicious: list[SliceSuspicion], context: RunContext) -> None:
+    """Fill in picture, CAM and fracture boxes; without weights of a fracture detector there are no boxes."""
+    seen = slice_input(context.entry(CLASSIFIER))
+    classifier, _ = context.load(CLASSIFIER)
+    detector = None
+    if context.has(FRACTURES):
+        detector, _ = context.load(FRACTURES)
+        detector_sees = slice_input(context.entry(FRACTURES))
+    else:
+        context.warn(
+            "no-fracture-detector",
+            "There are no weights for the fracture-detector: fractures were judged by slice, without boxes.",
+        )
+    least = context.threshold("fracture_box", FRACTURE_BOX)
+
+    def explain_batch(batch: list[SliceSuspicion], device: str) -> list[None]:
+        import torch
+
+        from CSpineFractureLib.explain.grad_cam import scale_by_probability, slice_grad_cam
+        from CSpineFractureLib.models.yolo import detect
+
+        pictures = [seen.picture(view, s.k, s.centre_ij) for s in batch]
+        stack = torch.from_numpy(np.stack([p[0] for p in pictures]))
+        classifier.to(device)
+        cams = slice_grad_cam(classifier, stack.to(device), batch_size=len(batch))
+        cams = scale_by_probability(cams, np.array([s.probability for s in batch]))
+        for s, (picture, place), cam in zip(batch, pictures, cams, strict=True):
+            s.picture, s.place, s.cam = picture[0], place, cam
+        if detector is None:
+            return [None] * len(batch)
+        if detector_sees != seen:
+            batch = [s for s in batch if s.centre_ij is not None or not detector_sees.needs_column]
+            pictures = [detector_sees.picture(view, s.k, s.centre_ij) for s in batch]
+            stack = torch.from_numpy(np.stack([p[0] for p in pictures])) if batch else stack[:0]
+        detector.to(device)
+        boxes = detect(detector, stack.to(device), conf=least, iou=0.5, max_det=8) if batch else []
+        for s, (_, place), found in zip(batch, pictures, boxes, strict=True):
+            s.boxes = scored_boxes(place, s.k, found)
+        return [None] * len(cams)
+
+    context.run_batches("explain", explain_batch, suspicious, 16, "Explaining suspicious slices")
+
+
+def column_line(levels: list[FusedLevel], view: CanonicalView, k: np.ndarray) -> np.ndarray:
+    """Middle of the column ``(i, j)`` at canonical slices ``k``: half way between body and spinous process."""
+    boxes = sorted((b for level in levels for b in level.boxes.values()), key=lambda b: b.k)
+    at = np.array([b.k for b in boxes], float)
+    ij = np.array([view.ijk_of(np.array([*b.middle, b.s]))[:2] for b in boxes])
+    knots = np.unique(at)
+    mean = np.array([ij[at == knot].mean(axis=0) for knot in knots])
+    if len(knots) > 5:
+        kernel = np.ones(5) / 5
+        padded = np.pad(mean, ((2, 2), (0, 0)), mode="edge")
+        mean = np.stack([np.convolve(padded[:, axis], kernel, "valid") for axis in (0, 1)], axis=1)
+    return np.stack([np.interp(k, knots, mean[:, axis]) for axis in (0, 1)], axis=1)

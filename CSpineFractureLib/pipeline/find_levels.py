@@ -1,0 +1,98 @@
+"""From a CT to the levels it shows: a YOLO network boxes C1-C7 in axial slices, and the boxes are fused.
+
+The network is the shipped one (1 mm pixels, three slabs as channels, C1-C7 and thorax), or one of documents 000 and 003
+(whole slices in the bone window, C1-C7), as its manifest entry says.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from CSpineFractureLib.pipeline.axial import AxialImages, detector_images, detector_input
+from CSpineFractureLib.pipeline.boxes2d import SliceBox, follow_column
+from CSpineFractureLib.pipeline.canonical import CanonicalView
+from CSpineFractureLib.pipeline.context import RunContext
+from CSpineFractureLib.pipeline.discs import disc_evidence
+from CSpineFractureLib.pipeline.fuse import FusedLevel, fuse
+from CSpineFractureLib.pipeline.slice_images import WholeSlices, slice_input
+
+if TYPE_CHECKING:
+    from CSpineFractureLib.models.yolo import Detections
+
+DETECTOR = "vertebra-detector"
+CLASSES = 8
+LEAST_CONFIDENCE = 0.15
+"""Of a level that is shown."""
+
+
+def find_levels(view: CanonicalView, context: RunContext) -> tuple[list[FusedLevel], list[list[SliceBox]]]:
+    """The levels from top to bottom, and the boxes on the column for each slice looked at, superior to inferior.
+
+    Both are empty when the volume holds only air.
+    """
+    seen = slice_input(context.entry(DETECTOR))
+    whole = isinstance(seen, WholeSlices)
+    images = seen.place_on_body(view) if whole else detector_images(view)
+    if images is None:
+        return [], []
+    model, _ = context.load(DETECTOR)
+    least = context.threshold("vertebra_box", 0.10)
+
+    def detect_batch(batch: list[int], device: str) -> list[list[SliceBox]]:
+        import torch
+
+        from CSpineFractureLib.models.yolo import detect
+
+        model.to(device)
+        pictures = [seen.picture(view, k)[0] if whole else detector_input(images, k) for k in batch]
+        found = detect(model, torch.from_numpy(np.stack(pictures)).to(device), conf=least, iou=0.6, max_det=12)
+        return [[box for box, _ in scored_boxes(images, k, one)] for k, one in zip(batch, found, strict=True)]
+
+    order = [int(k) for k in images.slices[::-1]]
+    with context.stage("detect", len(order), "Finding the vertebrae"):
+        boxes = context.run_batches("detect", detect_batch, order, 8, "Finding the vertebrae")
+    step = float(abs(images.slices[1] - images.slices[0]) if len(images.slices) > 1 else 1) * view.spacing_mm[2]
+    with context.stage("fuse", 1, "Naming the levels"):
+        kept = follow_column(boxes, step)
+        middle = np.array(view.hu.shape[:0:-1]) / 2
+        heights = np.array([view.ras_of(np.array([*middle, k]))[2] for k in order])
+        discs = disc_evidence(view, kept, np.array(order), step)
+        return fuse(kept, heights, step, discs), kept
+
+
+def slice_box(images: AxialImages, k: int, box: np.ndarray, scores: np.ndarray) -> SliceBox:
+    """A box in pixels (left, top, right, bottom) to RAS mm; classes that the network does not know score 0."""
+    a, b = images.ras_of(float(box[0]), float(box[1]), k), images.ras_of(float(box[2]), float(box[3]), k)
+    low, high = np.minimum(a, b), np.maximum(a, b)
+    scores = np.pad(np.asarray(scores, float), (0, max(0, CLASSES - len(scores))))
+    return SliceBox(k, float((a[2] + b[2]) / 2), tuple(low[:2]), tuple(high[:2]), scores)
+
+
+def scored_boxes(images: AxialImages, k: int, found: Detections) -> list[tuple[SliceBox, float]]:
+    """The boxes of slice ``k`` in RAS mm with their scores, best first."""
+    parts = zip(found.boxes_xyxy, found.class_probabilities, found.scores, strict=True)
+    return [(slice_box(images, k, box, each), float(score)) for box, each, score in parts]
+
+
+def explain_absence(names: list[str], context: RunContext) -> None:
+    """Say why levels are missing, given those found from top to bottom: none at all, or the volume ends before."""
+    if not names:
+        context.warn(
+            "no-cervical-spine",
+            "No cervical vertebra was found: the volume may not show the neck, or too little of it; "
+            "nothing was assessed.",
+        )
+        return
+    if names[-1] != "C7":
+        context.warn(
+            "levels-below-missing",
+            f"Nothing was assessed below {names[-1]}: the volume ends there or shows too little of the levels below.",
+        )
+    if names[0] != "C1":
+        context.warn(
+            "levels-above-missing",
+            f"Nothing was assessed above {names[0]}: the volume begins there, so the numbering rests on the levels "
+            "below alone.",
+        )
