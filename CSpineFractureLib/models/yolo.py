@@ -74,6 +74,16 @@ def training_loss(model: nn.Module) -> Callable[..., tuple[torch.Tensor, object]
     return ultralytics_parts().loss(model)
 
 
+def set_class_prior(model: nn.Module, probability: float = 0.01) -> None:
+    """Start all class scores at ``probability``, in place (focal-loss prior, Lin et al., ICCV 2017, section 4.1).
+
+    ultralytics' own start is made for 640-pixel photographs (about 1e-4), from which short runs never rise.
+    """
+    bias = float(np.log(probability / (1 - probability)))
+    for branch in model.model[-1].cv3:
+        nn.init.constant_(branch[-1].bias, bias)
+
+
 def fuse_for_inference(model: nn.Module) -> nn.Module:
     """Fold batch normalisation into the convolutions, in place; same results, faster, no longer trainable."""
     return model.eval().fuse(verbose=False)

@@ -21,8 +21,8 @@ from CSpineFractureLib.training.augment import randomise_hu
 from CSpineFractureLib.training.bank import THORACIC, TrainingStudy, boxes_of, warp
 from CSpineFractureLib.training.detector import DetectorPlan, fit_yolo
 from CSpineFractureLib.training.drawing import drawn_batches
-from CSpineFractureLib.training.teachable import TeachableCNN
 from CSpineFractureLib.training.step_checkpoint import StepCheckpoint
+from CSpineFractureLib.training.teachable import TeachableCNN
 from CSpineFractureLib.volume.windows import BONE
 
 SIZE, FIELD_MM = 224, 128.0

@@ -1,0 +1,96 @@
+"""The network of a run: made, started from given weights, exported, and read back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from CSpineFractureLib.errors import UserError
+from CSpineFractureLib.models.manifest import as_metadata, from_metadata
+from CSpineFractureLib.models.registry import create, prepare_for_inference
+from CSpineFractureLib.models.starting_weights import start_from
+from CSpineFractureLib.models.store import WeightsStore
+from CSpineFractureLib.models.weights_file import load_weights, read_metadata, save_weights
+from CSpineFractureLib.training.run_folder import RunFolder, Setup
+
+SHIPPED = "shipped"
+
+
+def network_arguments(setup: Setup) -> dict[str, Any]:
+    """Arguments of the run's network; those of document 004 are built for the size of their images."""
+    system = setup.system
+    arguments = dict(system.model(setup.model)["arguments"])
+    return {"image_size": system.size, **arguments} if system.task == "level-presence" else arguments
+
+
+def new_network(setup: Setup) -> nn.Module:
+    """The run's network with the weights it starts from, in training mode.
+
+    Those of a file or of an installed network (``shipped``); a level-presence network then keeps frozen what document
+    004 keeps frozen. Raises ``UserError`` where the network cannot take images of the system's size, or the weights
+    are of another network.
+    """
+    model, arguments, size = setup.system.model(setup.model), network_arguments(setup), setup.system.size
+    try:
+        network = create(model["architecture"], **arguments).eval()
+        with torch.no_grad():
+            network(torch.zeros(1, 1, size, size), *_no_metadata(setup))
+    except (ValueError, RuntimeError) as error:
+        cause = str(error).splitlines()[0].rstrip(".")
+        message = f"Model {setup.model} cannot take images of {size} x {size} pixels ({cause}): change input.size."
+        raise UserError(message) from error
+    if setup.start == SHIPPED:
+        _start_from_installed(network, setup, arguments)
+    elif setup.start:
+        start_from(network, setup.start)
+    if setup.start and setup.system.task == "level-presence":
+        network.freeze()
+    return network.train()
+
+
+def export_weights(run: RunFolder, network: nn.Module) -> None:
+    """Write the run's weights with all that is needed to install them. Raises ``UserError`` where that fails."""
+    entry = replace(run.entry(), arguments=network_arguments(run.setup))
+    save_weights(network, run.weights, metadata=as_metadata(entry))
+
+
+def exported_network(run: RunFolder) -> nn.Module:
+    """The run's network ready for use, on the CPU. Raises ``UserError`` where it is missing or damaged."""
+    if not run.weights.is_file():
+        message = f"'{run.path}' holds no weights yet ({run.weights.name}): train it to the end first."
+        raise UserError(message)
+    entry = from_metadata(read_metadata(run.weights), run.weights)
+    try:
+        network = create(entry.architecture, **entry.arguments)
+    except ValueError as error:
+        message = f"'{run.weights}' needs another version of this program ({error}) Train it again."
+        raise UserError(message) from error
+    return prepare_for_inference(load_weights(network, run.weights))
+
+
+def _start_from_installed(network: nn.Module, setup: Setup, arguments: dict[str, Any]) -> None:
+    """Fill ``network`` from the first installed weights of its task and architecture."""
+    task, architecture = setup.system.task, setup.system.model(setup.model)["architecture"]
+    store = WeightsStore()
+    entries = [entry for entry in store.list() if (entry.task, entry.architecture) == (task, architecture)]
+    if not entries:
+        message = (
+            f"--start {SHIPPED} finds no weights of {architecture} for the {task} on this computer: "
+            f"start from a file, or leave it out."
+        )
+        raise UserError(message)
+    try:
+        network.load_state_dict(store.load(entries[0])[0].state_dict())
+    except RuntimeError as error:
+        message = (
+            f"--start {SHIPPED}: weights '{entries[0].name}' were made with the arguments {entries[0].arguments}, "
+            f"{setup.model} has {arguments}; start from a file, or leave it out."
+        )
+        raise UserError(message) from error
+
+
+def _no_metadata(setup: Setup) -> tuple[torch.Tensor, ...]:
+    return (torch.zeros(1, 2),) if setup.system.task == "level-presence" else ()
