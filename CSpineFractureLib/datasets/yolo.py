@@ -139,7 +139,8 @@ def read_data_file(root: Path) -> tuple[list[str], dict[str, list[str]]]:
             names = [names[number] for number in range(len(names))]
         sets = {key: data[key] for key in ("train", "val", "test") if data.get(key)}
         sets = {key: [value] if isinstance(value, str) else list(value) for key, value in sets.items()}
-        if not names or not {"train", "val"} <= set(sets) or not all(isinstance(name, str) for name in names):
+        known = {"train", "val"} <= set(sets) or set(sets) == {"test"}
+        if not names or not known or not all(isinstance(name, str) for name in names):
             raise ValueError
     except FileNotFoundError as error:
         message = f"'{path}' does not exist; a YOLO data set names its classes and splits there."

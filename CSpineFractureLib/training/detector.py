@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from CSpineFractureLib.models.yolo import build_yolo, training_loss
+from CSpineFractureLib.models.yolo import build_yolo, set_class_prior, training_loss
 from CSpineFractureLib.training.augment import randomise_hu
 from CSpineFractureLib.training.bank import TrainingStudy, boxes_of, warp
 from CSpineFractureLib.training.drawing import drawn_batches
@@ -102,7 +102,7 @@ def fit_yolo(
     torch.manual_seed(plan.seed)
     model = model.to(device).train()
     if not trained:
-        _set_class_prior(model)
+        set_class_prior(model)
     criterion = training_loss(model)
     decay = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
     plain = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
@@ -134,16 +134,6 @@ def fit_yolo(
     images = (next(batches)["img"] for _ in range(SETTLING_BATCHES))
     torch.optim.swa_utils.update_bn(images, average.module, device)  # the averaged statistics lag behind the weights
     return average.module.eval()
-
-
-def _set_class_prior(model: torch.nn.Module, probability: float = 0.01) -> None:
-    """Start the class scores at ``probability`` (focal-loss prior, Lin et al., ICCV 2017, section 4.1).
-
-    ultralytics' own start is made for 640-pixel photographs (about 1e-4), from which short runs never rise.
-    """
-    bias = float(np.log(probability / (1 - probability)))
-    for branch in model.model[-1].cv3:
-        torch.nn.init.constant_(branch[-1].bias, bias)
 
 
 def train_vertebra_detector(

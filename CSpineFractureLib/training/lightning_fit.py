@@ -143,7 +143,7 @@ def _fit(run: RunFolder, module: SliceTask, data: SlicePictureData, options: Fit
         before = signal.getsignal(signal.SIGINT)
         try:
             resumed = checkpoint_of(run.checkpoints, module)
-            trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
+            trainer.fit(module, datamodule=data, ckpt_path=resumed)
         except SystemExit as error:  # how Lightning ends on Ctrl+C
             raise KeyboardInterrupt from error
         finally:

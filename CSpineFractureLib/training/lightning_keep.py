@@ -45,6 +45,10 @@ class SafeFiles(TorchCheckpointIO):
         finally:
             part.unlink(missing_ok=True)
 
+    def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Onto the CPU, and without running any code that a file may hold."""
+        return torch.load(path, map_location="cpu", weights_only=True)
+
 
 class Keep(Checkpoint):
     """Keeps ``last.ckpt`` after every epoch and every ten minutes, and the weights of the best epoch as exported.

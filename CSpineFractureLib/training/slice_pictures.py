@@ -70,7 +70,7 @@ class SlicePictures(Dataset):
         return {**self.__dict__, "_kept": None}
 
     def read_all(self, on_progress: Progress = lambda done, total: None) -> None:
-        """Read all pictures into memory unless there are too many. Raises ``UserError`` for a missing or damaged one."""
+        """Read all pictures into memory, unless too many. Raises ``UserError`` for a missing or damaged one."""
         if self._kept is not None:
             return
         kept = None
