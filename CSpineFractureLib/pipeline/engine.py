@@ -11,7 +11,7 @@ from CSpineFractureLib.findings.study_output import StudyOutput
 from CSpineFractureLib.findings.study_result import ModelInfo
 from CSpineFractureLib.notice import Notice
 from CSpineFractureLib.pipeline.context import Event, RunContext
-from CSpineFractureLib.pipeline.profiles import runnable_profile
+from CSpineFractureLib.pipeline.profiles import get_profile, runnable_profile
 from CSpineFractureLib.volume.ct_volume import CTVolume
 
 if TYPE_CHECKING:
@@ -76,6 +76,10 @@ class Engine:
             on_event=on_event,
             is_cancelled=is_cancelled,
         )
+        find = partial(self._find, profile=chosen.name, models=models or {})
+        if chosen.name != get_profile("default").name:  # whose weights came with the program
+            for task in chosen.tasks:
+                find(task)
         if isinstance(volume_or_path, CTVolume):
             volume = volume_or_path
         else:
@@ -86,7 +90,6 @@ class Engine:
         with context.stage("models", total=max(len(chosen.tasks), 1), message="Loading the models"):
             function = chosen.function()
             context.device = self.check_device()
-            find = partial(self._find, profile=chosen.name, models=models or {})
             context.use_models(lambda task: self._load(task, context.entry(task), context.device), find)
             for task in models or {}:
                 context.entry(task)

@@ -204,7 +204,7 @@ def test_an_output_folder_with_other_files_is_refused(capfd, tmp_path):
     ("words", "cause"),
     [
         (("--profile", "three-stage"), "no profile 'three-stage'"),
-        (("--profile", "gcvit-yolo"), "cspine train gcvit-yolo"),
+        (("--profile", "gcvit-yolo"), "cspine train 004-level-presence"),
         (("--device", "tpu"), "auto, cpu, cuda or mps"),
         (("--events", "xml"), "auto or json"),
         (("--threshold", "fracture"), "NAME=NUMBER"),

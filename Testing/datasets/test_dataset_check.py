@@ -250,7 +250,7 @@ def test_strata_and_boxes_of_phantoms_are_read(phantoms):
     assert records["phantom_000000"].strata == ("displaced", "mimics")
     assert records["phantom_000001"].strata == ("hairline",)
     assert records["phantom_000005"].strata == ()
-    assert records["phantom_000000"].boxes == [SliceBox(k, 15, 9, 10, 8, "C3") for k in (3, 4)]
+    assert records["phantom_000000"].boxes == [SliceBox(k, 15, 9, 10, 8, "C3", "displaced") for k in (3, 4)]
     assert records["phantom_000005"].negative
     assert np.array_equal(records["phantom_000002"].load_levels(), make_levels())
     assert np.array_equal(records["phantom_000002"].load_volume().hu, make_hu(sum(b"phantom_000002")))

@@ -101,7 +101,7 @@ def test_a_missing_run_shows_a_dash_and_the_command_that_makes_it(tmp_path):
     assert block_text(table, table.measured)[1][0][1:] == ["-"] * 9
     other = paper_table("000", "2", tmp_path, "benchmark-v1")
     folder = tmp_path / "000-slice-classifier-quick" / "slice-cnn"
-    assert other.missing["Proposed model"] == f"cspine evaluate run {folder} --set benchmark-v1"
+    assert other.missing["Proposed model"] == f"cspine evaluate run {folder} --set benchmark-v1 --data STUDIES"
     assert "nothing yet" in other.measured.title
 
 

@@ -61,6 +61,15 @@ def undisturbed(tiny, tmp_path_factory):
     return run
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Sums over two threads round otherwise than those of the processes that are killed here, which have one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def begin(folder, **changes):
     make_tree(folder / "images", 64, train=43, val=16)
     return a_run(folder, "000-slice-classifier", "slice-tiny", **{**PLAN, **changes})
