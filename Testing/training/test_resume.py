@@ -31,10 +31,12 @@ PLAN = {
 SCRIPT = """
 import sys, time
 from pathlib import Path
+import torch
 from made_pictures import a_run, tiny_networks
 from CSpineFractureLib.training.fit_options import FitOptions
 from CSpineFractureLib.training.lightning_fit import fit_slices
 run = a_run(Path(sys.argv[1]), "000-slice-classifier", "slice-tiny", **PLAN)
+torch.set_num_threads(1)  # as below: sums over two threads round otherwise
 def slowly(event):
     time.sleep(0.05)
     print(event["stage"], event["done"], flush=True)
@@ -61,15 +63,6 @@ def undisturbed(tiny, tmp_path_factory):
     return run
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Sums over two threads round otherwise than those of the processes that are killed here, which have one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def begin(folder, **changes):
     make_tree(folder / "images", 64, train=43, val=16)
     return a_run(folder, "000-slice-classifier", "slice-tiny", **{**PLAN, **changes})
@@ -94,7 +87,7 @@ def kill_after(folder: Path, done: int) -> None:
     """Train in another process and kill it without warning after so many batches."""
     paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[2])])
     script = textwrap.dedent(SCRIPT).replace("PLAN", repr(PLAN))
-    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": paths}
     process = subprocess.Popen([sys.executable, "-c", script, str(folder)], stdout=subprocess.PIPE, env=environment)
     try:
         for line in process.stdout:
