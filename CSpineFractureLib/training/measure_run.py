@@ -34,7 +34,7 @@ Plot = Callable[[Path, str, str], None]
 
 
 @dataclass
-class _Measured:
+class Measured:
     """What one kind of task gives: rows of the bootstrap and a function of them, class tables, and plots by name."""
 
     function: Callable[..., Figures]
@@ -79,6 +79,25 @@ def measure_run(
         message = f"'{run}' holds no predictions of a set '{set_name}'; it holds: {', '.join(_sets(run)) or 'none'}."
         raise UserError(message)
     measured = _of_boxes(folder, boxes) if boxes.is_file() else _of_classes(folder, set_name)
+    return write_measured(folder, set_name, measured, command=command, seconds=seconds, samples=samples, seed=seed)
+
+
+def measure(run: RunFolder, set_name: str, seconds: float = 0.0) -> Metrics:
+    """``measure_run`` as ``tasks`` asks for it."""
+    return measure_run(run.path, set_name, seconds=seconds)
+
+
+def write_measured(
+    folder: RunFolder,
+    set_name: str,
+    measured: Measured,
+    *,
+    command: str = "",
+    seconds: float = 0.0,
+    samples: int | None = None,
+    seed: int = 0,
+) -> Metrics:
+    """Figures with intervals, in all and by stratum, as ``metrics-<set>.json``, and the plots; see ``measure_run``."""
     figures = with_intervals(
         measured.function,
         measured.studies,
@@ -106,11 +125,11 @@ def measure_run(
         command=command or _command(folder),
     )
     _plot(folder, metrics, measured.plots)
-    write_metrics(metrics_path(run, set_name), metrics)
+    write_metrics(metrics_path(folder.path, set_name), metrics)
     return metrics
 
 
-def _of_classes(folder: RunFolder, set_name: str) -> _Measured:
+def _of_classes(folder: RunFolder, set_name: str) -> Measured:
     from CSpineFractureLib.training.binary_report import binary_figures, confusion, quick_binary_figures
 
     said = read_predictions(folder.predictions(set_name))
@@ -120,7 +139,7 @@ def _of_classes(folder: RunFolder, set_name: str) -> _Measured:
     strata = stratum_rows(said.studies, said.strata, truth)
     matrix = confusion(truth, probability)
     labels = ["no fracture", "fracture"]
-    measured = _Measured(binary_figures, said.studies, (truth, probability), strata, quick=quick_binary_figures)
+    measured = Measured(binary_figures, said.studies, (truth, probability), strata, quick=quick_binary_figures)
     measured.further = _scaled(folder, set_name, truth, probability)
     measured.confusion = {"labels": labels, "matrix": matrix.tolist()}
     measured.plots["confusion"] = lambda path, title, note: plots.confusion_plot(path, matrix, labels, title, note)
@@ -129,13 +148,13 @@ def _of_classes(folder: RunFolder, set_name: str) -> _Measured:
     return measured
 
 
-def _of_levels(studies: np.ndarray, strata: list, truth: np.ndarray, probability: np.ndarray) -> _Measured:
+def _of_levels(studies: np.ndarray, strata: list, truth: np.ndarray, probability: np.ndarray) -> Measured:
     from CSpineFractureLib.training.binary_report import confusion
     from CSpineFractureLib.training.level_report import level_classes, level_figures, quick_level_figures
 
     matrices = [confusion(truth[:, n], probability[:, n]) for n in range(len(LEVELS))]
     rows = stratum_rows(studies, strata)
-    measured = _Measured(level_figures, studies, (truth, probability), rows, quick=quick_level_figures)
+    measured = Measured(level_figures, studies, (truth, probability), rows, quick=quick_level_figures)
     measured.per_class = level_classes(truth, probability)
     measured.plots["confusion"] = lambda path, title, note: plots.label_confusions_plot(
         path, matrices, LEVELS, title, note
@@ -157,7 +176,7 @@ def _roc_curves(answers: dict[str, tuple[np.ndarray, np.ndarray]]) -> list[plots
     ]
 
 
-def _of_boxes(folder: RunFolder, path: Path) -> _Measured:
+def _of_boxes(folder: RunFolder, path: Path) -> Measured:
     from CSpineFractureLib.training.box_report import box_classes, box_confusion, matched_boxes, report_of
 
     detections = read_detections(path)
@@ -173,7 +192,7 @@ def _of_boxes(folder: RunFolder, path: Path) -> _Measured:
         shows if folder.setup.system.task == "fracture-detector" else None,
     )
     names, matrix = box_confusion(detections)
-    measured = _Measured(lambda sample: report_of(sample).figures(), studies, (matched,), strata, BOX_SAMPLES)
+    measured = Measured(lambda sample: report_of(sample).figures(), studies, (matched,), strata, BOX_SAMPLES)
     measured.per_class = box_classes(report, matched, detections["classes"])
     measured.confusion = {"labels": names, "matrix": matrix.tolist()}
     measured.plots["confusion"] = lambda path, title, note: plots.confusion_plot(
@@ -189,7 +208,7 @@ def _of_boxes(folder: RunFolder, path: Path) -> _Measured:
     return measured
 
 
-def _strata(measured: _Measured, samples: int, seed: int) -> dict[str, dict[str, Figure]]:
+def _strata(measured: Measured, samples: int, seed: int) -> dict[str, dict[str, Figure]]:
     """The figures of each stratum that are defined there, and its numbers of studies and images."""
     parts = {}
     for name, rows in measured.strata.items():

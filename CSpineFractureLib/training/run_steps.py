@@ -12,8 +12,8 @@ from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.training.fit_options import FitOptions
 from CSpineFractureLib.training.metrics_file import Metrics
 from CSpineFractureLib.training.run_folder import RunFolder, Setup, open_run
-from CSpineFractureLib.training.run_images import make_images
 from CSpineFractureLib.training.systems import System
+from CSpineFractureLib.training.tasks import steps_of
 
 OnEvent = Callable[[dict[str, Any]], None]
 
@@ -42,6 +42,7 @@ class Order:
 def prepare(order: Order, on_event: OnEvent) -> None:
     """Make the images of an order, unless they are there."""
     images = order.folder / "images"
+    make_images = steps_of(order.system.task).make_images
     make_images(order.system, order.source, order.data, images, order.seed, on_progress=_telling(on_event))
 
 
@@ -52,12 +53,8 @@ def train_model(order: Order, model: str, options: FitOptions, on_event: OnEvent
     """
     order.system.model(model)
     run = open_run(order.folder / model, order.setup(model))
-    if order.system.trainer == "ultralytics":
-        from CSpineFractureLib.training.yolo_fit import fit_boxes as fit
-    else:
-        from CSpineFractureLib.training.lightning_fit import fit_slices as fit
     began = time.perf_counter()
-    fit(run, options, on_event)
+    steps_of(order.system.task).fit(run, options, on_event)
     return run, measure(run, "val", options.device, on_event, time.perf_counter() - began)
 
 
@@ -77,19 +74,15 @@ def measure(run: RunFolder, set_name: str, device: str, on_event: OnEvent, secon
 
     ``seconds``: what training took, for the record.
     """
-    from CSpineFractureLib.training.measure_run import measure_run
-
-    if run.setup.system.trainer == "ultralytics":
-        from CSpineFractureLib.training.yolo_fit import find_boxes as look
-    else:
-        from CSpineFractureLib.training.lightning_fit import predict_slices as look
-    look(run, set_name, device, on_event)
-    return measure_run(run.path, set_name, seconds=seconds)
+    steps = steps_of(run.setup.system.task)
+    steps.look(run, set_name, device, on_event)
+    return steps.measure(run, set_name, seconds=seconds)
 
 
 def measure_on(run: RunFolder, set_name: str, source: str, data: Path, device: str, on_event: OnEvent) -> Metrics:
     """Measure a run on studies of its own that nothing was trained on, under the name ``set_name``."""
     images = run.images_of(set_name)
+    make_images = steps_of(run.setup.system.task).make_images
     make_images(run.setup.system, source, data, images, single_set=True, on_progress=_telling(on_event))
     return measure(run, set_name, device, on_event)
 

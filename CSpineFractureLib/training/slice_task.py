@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import lightning
 import torch
 from torch import nn
 from torchmetrics import MetricCollection
@@ -17,17 +14,12 @@ from torchmetrics.classification import (
 )
 
 from CSpineFractureLib.datasets.labelled_image import LEVELS
-from CSpineFractureLib.errors import UserError
+from CSpineFractureLib.training.learner import Learner
 from CSpineFractureLib.training.slice_pictures import Sample
 from CSpineFractureLib.training.systems import System
 
-OPTIMISERS, SCHEDULES = ("adam", "adamw", "sgd"), ("cosine", "plateau", "constant")
-PLATEAU = {"factor": 0.5, "patience": 3}
-"""Document 004 reduces the learning rate on a plateau but does not say how; this is Keras' usual reduction, sooner."""
-_BY_HAND = 2**31
 
-
-class SliceTask(lightning.LightningModule):
+class SliceTask(Learner):
     """Learns ``network`` for the task of ``system``, by its ``training``; logs figures once per epoch.
 
     Cross entropy of two logits, or of seven independent ones. Logged are ``train_loss``, ``train_accuracy``,
@@ -36,35 +28,17 @@ class SliceTask(lightning.LightningModule):
     """
 
     def __init__(self, network: nn.Module, system: System, seed: int = 0) -> None:
-        super().__init__()
-        self.network, self.seed = network, seed
-        self.binary = system.task == "slice-classifier"
-        self.training_plan = system.training
-        if self.binary:
-            self.figures = MetricCollection({"val_accuracy": BinaryAccuracy(), "val_auc": BinaryAUROC()})
-        else:
+        binary = system.task == "slice-classifier"
+        figures = {"val_accuracy": BinaryAccuracy(), "val_auc": BinaryAUROC()}
+        if not binary:
             count = len(LEVELS)
-            self.figures = MetricCollection(
-                {
-                    "val_accuracy": MultilabelAccuracy(count, average="micro"),
-                    "val_macro_f1": MultilabelF1Score(count, average="macro"),
-                    "val_exact_match": MultilabelExactMatch(count),
-                }
-            )
-        self.monitor = f"val_{system.training.get('monitor', 'accuracy')}"
-        self._check()
-
-    def _check(self) -> None:
-        plan = self.training_plan
-        monitors = [name.removeprefix("val_") for name in self.figures]
-        for key, value, known in (
-            ("optimiser", plan.get("optimiser"), OPTIMISERS),
-            ("schedule", plan.get("schedule", "constant"), SCHEDULES),
-            ("monitor", self.monitor.removeprefix("val_"), monitors),
-        ):
-            if value not in known:
-                message = f"training.{key} is {value!r}: use one of {', '.join(known)}."
-                raise UserError(message)
+            figures = {
+                "val_accuracy": MultilabelAccuracy(count, average="micro"),
+                "val_macro_f1": MultilabelF1Score(count, average="macro"),
+                "val_exact_match": MultilabelExactMatch(count),
+            }
+        super().__init__(network, system, seed, [name.removeprefix("val_") for name in figures], "accuracy")
+        self.binary, self.figures = binary, MetricCollection(figures)
 
     def forward(self, images: torch.Tensor, metadata: torch.Tensor) -> torch.Tensor:
         """Logits ``[n, 2]`` or ``[n, 7]``."""
@@ -79,11 +53,6 @@ class SliceTask(lightning.LightningModule):
         if self.binary:
             return nn.functional.cross_entropy(logits, target)
         return nn.functional.binary_cross_entropy_with_logits(logits, target)
-
-    def on_train_batch_start(self, batch: Sample, batch_idx: int) -> None:
-        """Every step draws from a stream of its own, so that a run that was broken off goes on as it would have."""
-        step = self.global_step * self.trainer.world_size + self.global_rank
-        torch.manual_seed((self.seed * 1_000_003 + step) % 2**63)
 
     def training_step(self, batch: Sample, batch_idx: int) -> torch.Tensor:
         """The loss of a batch."""
@@ -106,31 +75,3 @@ class SliceTask(lightning.LightningModule):
         """Log the figures of the epoch."""
         self.log_dict(self.figures.compute())
         self.figures.reset()
-
-    def configure_optimizers(self) -> Any:
-        """The optimiser, and the schedule as a state that is kept; ``on_train_epoch_end`` moves it on."""
-        plan = self.training_plan
-        weights = [weight for weight in self.parameters() if weight.requires_grad]
-        given = {"lr": plan["learning_rate"], "weight_decay": plan["weight_decay"]}
-        if plan["optimiser"] == "sgd":
-            optimiser = torch.optim.SGD(weights, momentum=plan.get("momentum", 0.9), **given)
-        else:
-            optimiser = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[plan["optimiser"]](weights, **given)
-        if plan.get("schedule") == "cosine":
-            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, plan["epochs"])
-        elif plan.get("schedule") == "plateau":
-            schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, mode="max", **PLATEAU)
-        else:
-            return optimiser
-        # Lightning itself would step a plateau only after the checkpoint of the epoch, and so lose it in a restart.
-        by_hand = {"scheduler": schedule, "interval": "step", "frequency": _BY_HAND, "monitor": self.monitor}
-        return {"optimizer": optimiser, "lr_scheduler": by_hand}
-
-    def on_train_epoch_end(self) -> None:
-        """Log the learning rate of the epoch, then move the schedule on."""
-        self.log("learning_rate", self.optimizers().param_groups[0]["lr"])
-        schedule = self.lr_schedulers()
-        if isinstance(schedule, torch.optim.lr_scheduler.ReduceLROnPlateau):
-            schedule.step(float(self.trainer.callback_metrics[self.monitor]))
-        elif schedule is not None:
-            schedule.step()

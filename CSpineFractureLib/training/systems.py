@@ -14,8 +14,8 @@ import yaml
 
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.resources import resource_path
+from CSpineFractureLib.training.tasks import TASKS
 
-TASKS = ("slice-classifier", "vertebra-detector", "fracture-detector", "level-presence")
 TRAINERS = ("lightning", "ultralytics")
 
 
@@ -162,6 +162,7 @@ def _put(document: dict[str, Any], key: str, value: Any) -> None:
             "weight_decay",
             "momentum",
             "schedule",
+            "step_epochs",
             "monitor",
         },
         "data": {
@@ -173,6 +174,8 @@ def _put(document: dict[str, Any], key: str, value: Any) -> None:
             "most_per_study",
             "unannotated_as_negative",
             "slice_ratios",
+            "fold",
+            "folds",
         },
         "input": {"size"},
         "augmentation": set(document.get("augmentation", {})),

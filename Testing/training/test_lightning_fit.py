@@ -16,10 +16,11 @@ from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.models.registry import create
 from CSpineFractureLib.models.slice_cnn import SliceCNN
 from CSpineFractureLib.models.store import WeightsStore
-from CSpineFractureLib.training import lightning_fit
+from CSpineFractureLib.training import lightning_fit, slice_run
 from CSpineFractureLib.training.fit_options import FitOptions
-from CSpineFractureLib.training.lightning_fit import fit_slices, predict_slices
 from CSpineFractureLib.training.slice_export import exported_network, new_network
+from CSpineFractureLib.training.slice_run import fit as fit_slices
+from CSpineFractureLib.training.slice_run import look as predict_slices
 from CSpineFractureLib.training.teachable import TeachableCNN, plain, teachable
 
 CPU = FitOptions(device="cpu")
@@ -255,7 +256,7 @@ def test_too_little_memory_is_one_sentence(tmp_path, monkeypatch):
     def short(self, batch, number):
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(lightning_fit.SliceTask, "training_step", short)
+    monkeypatch.setattr(slice_run.SliceTask, "training_step", short)
     with pytest.raises(UserError, match=r"lower training\.batch"):
         fit_slices(a_run(tmp_path, CLASSIFIER, "slice-tiny", **SMALL), CPU, lambda event: None)
 

@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.training.fit_options import FitOptions
-from CSpineFractureLib.training.lightning_fit import fit_slices
 from CSpineFractureLib.training.lightning_keep import Keep, checkpoint_of
+from CSpineFractureLib.training.slice_run import fit as fit_slices
 
 CPU = FitOptions(device="cpu")
 PLAN = {
@@ -34,7 +34,7 @@ from pathlib import Path
 import torch
 from made_pictures import a_run, tiny_networks
 from CSpineFractureLib.training.fit_options import FitOptions
-from CSpineFractureLib.training.lightning_fit import fit_slices
+from CSpineFractureLib.training.slice_run import fit as fit_slices
 run = a_run(Path(sys.argv[1]), "000-slice-classifier", "slice-tiny", **PLAN)
 torch.set_num_threads(1)  # as below: sums over two threads round otherwise
 def slowly(event):
