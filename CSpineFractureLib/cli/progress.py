@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
 Event = dict[str, Any]
+EVERY_SECONDS = 30.0
 
 
 @contextmanager
@@ -24,15 +26,19 @@ def shown_progress(kind: str, json_stream: TextIO) -> Iterator[Callable[[Event],
 
 
 class _PlainLines:
-    """One line at the start of each stage, on stderr: fit for log files."""
+    """A line at the start of each stage and every ``EVERY_SECONDS`` of a long one, on stderr: fit for log files."""
 
     def __init__(self) -> None:
-        self._last_stage: str | None = None
+        self._stage: str | None = None
+        self._said = 0.0
 
     def __call__(self, event: Event) -> None:
-        if event["stage"] != self._last_stage:
-            self._last_stage = event["stage"]
-            print(f"{event['message'] or event['stage']} ...", file=sys.stderr, flush=True)
+        now = time.monotonic()
+        begins = event["stage"] != self._stage
+        if begins or now - self._said >= EVERY_SECONDS:
+            counted = "" if begins or not event["total"] else f" {event['done']} of {event['total']}"
+            print(f"{event['message'] or event['stage']} ...{counted}", file=sys.stderr, flush=True)
+            self._stage, self._said = event["stage"], now
 
 
 @contextmanager

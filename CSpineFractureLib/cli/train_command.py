@@ -55,10 +55,12 @@ def train_system(
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Make the images, train, measure on the validation studies; RUNS/SYSTEM/MODEL holds all of it."""
+    from CSpineFractureLib.datasets.sources import check_source
     from CSpineFractureLib.training.fit_options import FitOptions
     from CSpineFractureLib.training.systems import load_system, parse_overrides
 
     chosen = str(recipe or context.info_name)
+    check_source(source)
     system = load_system(chosen, quick, parse_overrides(change or []))
     models = list(system.models) if model == ["all"] else model or [system.default_model]
     for one in models:

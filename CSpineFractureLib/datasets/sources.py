@@ -10,11 +10,16 @@ from CSpineFractureLib.errors import UserError
 SOURCES = ("rsna", "phantom", "corrections")
 
 
-def read_source(source: str, root: Path) -> list[StudyRecord]:
-    """The studies below ``root``. Raises ``UserError`` for an unknown source or a folder without studies."""
+def check_source(source: str) -> None:
+    """Raise ``UserError`` for a source that is not known."""
     if source not in SOURCES:
         message = f"--source {source} is not known; use one of {', '.join(SOURCES)}."
         raise UserError(message)
+
+
+def read_source(source: str, root: Path) -> list[StudyRecord]:
+    """The studies below ``root``. Raises ``UserError`` for an unknown source or a folder without studies."""
+    check_source(source)
     if not root.is_dir():
         message = f"'{root}' does not exist; name a folder of studies."
         raise UserError(message)

@@ -80,6 +80,8 @@ class Engine:
         if chosen.name != get_profile("default").name:  # whose weights came with the program
             for task in chosen.tasks:
                 find(task)
+        for task in models or {}:
+            find(task)
         if isinstance(volume_or_path, CTVolume):
             volume = volume_or_path
         else:

@@ -13,6 +13,7 @@ sys.path.insert(0, str(TESTING / "findings"))
 
 from sample_result import make_result
 
+from CSpineFractureLib.cli import progress
 from CSpineFractureLib.cli.findings_table import print_findings
 from CSpineFractureLib.cli.progress import shown_progress
 
@@ -58,6 +59,15 @@ def test_progress_on_a_terminal_shows_count_and_stage(monkeypatch):
         show({"stage": "classify", "done": 30, "total": 90, "message": "Looking for fractures"})
     assert "Reading the CT" in terminal.getvalue()
     assert "30/90" in terminal.getvalue()
+
+
+def test_a_log_file_gets_the_start_of_each_stage_and_now_and_then_how_far_a_long_one_is(monkeypatch, capsys):
+    seconds = iter([100.0, 110.0, 131.0, 132.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(seconds))
+    with shown_progress("auto", io.StringIO()) as show:
+        for stage, done in (("train", 0), ("train", 1), ("train", 2), ("measure", 0)):
+            show({"stage": stage, "done": done, "total": 5, "message": f"Doing {stage}"})
+    assert capsys.readouterr().err.splitlines() == ["Doing train ...", "Doing train ... 2 of 5", "Doing measure ..."]
 
 
 @pytest.mark.parametrize("message", ["plain", "ümläut"])
