@@ -5,16 +5,28 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
 from CSpineFractureLib.errors import UserError
 
+if TYPE_CHECKING:
+    from CSpineFractureLib.findings.study_result import StudyResult
+
+RADIOGRAPH = "radiograph"
+
 
 def run(
-    source: Annotated[str, typer.Argument(metavar="INPUT", help="DICOM folder or .zip, NIfTI, NRRD or MHA file.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="INPUT",
+            help="DICOM folder or .zip, NIfTI, NRRD or MHA file; or a radiograph.",
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the files; made if absent.")],
     profile: Annotated[str, typer.Option(help="Which system analyses the study.")] = "default",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda (or cuda:N) or mps.")] = "auto",
@@ -34,15 +46,20 @@ def run(
         bool, typer.Option("--cam-pictures", help="Also write suspicious slices beside their Grad-CAM (gradcam/).")
     ] = False,
 ) -> None:
-    """Find vertebrae and suspected fractures in one cervical CT."""
+    """Find vertebrae and suspected fractures in one cervical CT, or classify one radiograph (--profile radiograph)."""
     from CSpineFractureLib.pipeline.output_folder import check_output_folder
-    from CSpineFractureLib.pipeline.profiles import runnable_profile
+    from CSpineFractureLib.pipeline.profiles import get_profile, runnable_profile
     from CSpineFractureLib.pipeline.stdout_guard import stdout_for_us_alone
+    from CSpineFractureLib.volume.radiograph_image import is_single_picture
 
     # What needs neither input nor models is checked first.
     if events not in ("auto", "json"):
         message = f"--events {events!r} is not known: use auto or json."
         raise UserError(message)
+    if get_profile(profile).name == RADIOGRAPH:
+        choices = {"--series": series, "--exact": exact, "--threshold": threshold, "--cam-pictures": cam_pictures}
+        _run_radiograph(source, output, device, parsed_models(model or []), overwrite, events, choices)
+        return
     chosen = runnable_profile(profile)
     if cam_pictures and not chosen.explains:
         message = f"Profile {chosen.name} makes no Grad-CAM: leave out --cam-pictures, or use --profile two-stage."
@@ -54,6 +71,9 @@ def run(
     check_output_folder(output, overwrite)
     if not Path(source).exists():
         message = f"{source} does not exist: name a DICOM folder or .zip, or a NIfTI, NRRD or MHA file."
+        raise UserError(message)
+    if Path(source).is_file() and is_single_picture(source):
+        message = f"{source} is a 2D picture, not a CT: for a radiograph of the neck use --profile radiograph."
         raise UserError(message)
 
     from CSpineFractureLib.cli.findings_table import print_findings
@@ -77,6 +97,60 @@ def run(
             print(json.dumps(last, ensure_ascii=False), file=stdout, flush=True)
         else:
             print_findings(study.result, paths, stdout)
+
+
+def _run_radiograph(
+    source: str,
+    output: Path,
+    device: str,
+    models: dict[str, str],
+    overwrite: bool,
+    events: str,
+    choices: dict[str, object],
+) -> None:
+    """``run`` with the profile ``radiograph``; ``choices`` are options that it cannot follow."""
+    from CSpineFractureLib.cli.progress import shown_progress
+    from CSpineFractureLib.pipeline.output_folder import check_output_folder
+    from CSpineFractureLib.pipeline.radiograph import TASK, analyse_radiograph, write_radiograph
+    from CSpineFractureLib.pipeline.stdout_guard import stdout_for_us_alone
+
+    for name, value in choices.items():
+        if value:
+            message = f"{name} does not go with --profile {RADIOGRAPH}: leave it out."
+            raise UserError(message)
+    for task in models:
+        if task != TASK:
+            message = f"Profile {RADIOGRAPH} has no network for the task {task!r}: its one task is {TASK}."
+            raise UserError(message)
+    checked_device(device)
+    check_output_folder(output, overwrite)
+    with stdout_for_us_alone() as stdout:
+        with shown_progress(events, stdout) as show:
+            found = analyse_radiograph(source, device=device, model=models.get(TASK), on_event=show)
+            show({"stage": "write", "done": 0, "total": 1, "message": "Writing the files"})
+            paths = write_radiograph(found, output, overwrite)
+            show({"stage": "write", "done": 1, "total": 1, "message": "Writing the files"})
+        if events == "json":
+            last = {"stage": "done", "done": 1, "total": 1, "message": "", "files": [str(path) for path in paths]}
+            print(json.dumps(last, ensure_ascii=False), file=stdout, flush=True)
+        else:
+            print_radiograph(found.result, paths, stdout)
+
+
+def print_radiograph(result: StudyResult, paths: Sequence[Path], stream: TextIO) -> None:
+    """Print class and confidence in one line, the warnings and the files written."""
+    found = result.radiograph
+    chances = ", ".join(f"{name} {chance:.3f}" for name, chance in found.probabilities.items())
+    synthetic = any("synthetic" in model.trained_on.lower() for model in result.models)
+    trained = "; trained on synthetic radiographs" if synthetic else ""
+    print(
+        f"{found.kind}, confidence {found.probabilities[found.kind]:.3f} ({chances}){trained}; research use only: not "
+        f"a medical device, never validated on patients.",
+        file=stream,
+    )
+    for notice in result.warnings:
+        print(f"Warning: {notice.message}", file=stream)
+    print("Files written:", *(f"  {path}" for path in paths), sep="\n", file=stream, flush=True)
 
 
 def checked_device(device: str) -> str:

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 app = command_group(help="Train networks. The same command goes on where an earlier one was broken off.")
 SYSTEMS = {
     "000-slice-classifier": "Does a slice show a fracture? CNN of document 000, ResNet50, DenseNet121.",
+    "001-radiograph": "Normal, fracture or dislocation on a radiograph? AlexNet, GoogLeNet, both.",
+    "002-segmentation": "Segments C1-C7 in axial slices with a U-Net, as in document 002.",
+    "002-vertebra-crop": "Boxes of C1-C7 with YOLOv5, by which document 002 crops vertebrae.",
+    "002-vertebra-fracture": "Is a vertebra broken? CrackNet with an LSTM over its slices, document 002.",
+    "column-locator": "Finds and names the cervical column in sagittal slices; ships with the program.",
     "000-vertebra-detector": "Boxes of C1-C7 with YOLOv8 and YOLOv5, as in document 000.",
     "003-vertebra-detector": "Boxes of C1-C7 with YOLOv5, as in document 003.",
     "004-level-presence": "Which of C1-C7 does a slice show? GCViT with metadata, and seven baselines.",
@@ -29,7 +34,9 @@ def train_system(
     context: typer.Context,
     data: Annotated[Path, typer.Option(help="Folder of studies.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="RUNS", help="Folder for images and runs.")],
-    source: Annotated[str, typer.Option(help="phantom, rsna or corrections.")] = "phantom",
+    source: Annotated[
+        str, typer.Option(help="phantom, rsna or corrections; for radiographs: phantom or radiographs.")
+    ] = "phantom",
     model: Annotated[
         list[str] | None, typer.Option(help="Which of its networks; may be repeated; all: every one of them.")
     ] = None,
@@ -60,8 +67,9 @@ def train_system(
     from CSpineFractureLib.training.systems import load_system, parse_overrides
 
     chosen = str(recipe or context.info_name)
-    check_source(source)
     system = load_system(chosen, quick, parse_overrides(change or []))
+    if system.task != "radiograph":
+        check_source(source)
     models = list(system.models) if model == ["all"] else model or [system.default_model]
     for one in models:
         system.model(one)

@@ -97,6 +97,7 @@ def _record(folder: Path) -> StudyRecord:
         load_levels=partial(_levels, ct, mask) if mask.is_file() else None,
         fractured=fractured_of(truth),
         boxes=None if truth.get("gantry_tilt_deg") else boxes_of(truth),
+        load_bodies=lambda: truth.get("centres_ras", {}),
         strata=strata_of(truth),
     )
 

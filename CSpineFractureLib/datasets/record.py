@@ -53,6 +53,9 @@ class StudyRecord:
     boxes
         Fracture boxes per slice. ``None`` means not annotated: a slice without a box is then NOT a negative one unless
         the whole study is free of fractures.
+    load_bodies
+        Gives RAS mm of the middles of the vertebral bodies (C1: of the anterior arch) by level; ``None`` where they are
+        not known.
     group
         The patient: studies of one group always fall in one split.
     split
@@ -66,6 +69,7 @@ class StudyRecord:
     load_levels: Callable[[], np.ndarray] | None = None
     fractured: dict[str, bool] | None = None
     boxes: Sequence[SliceBox] | None = None
+    load_bodies: Callable[[], dict[str, Sequence[float]]] | None = None
     group: str = ""
     split: str | None = None
     strata: tuple[str, ...] = field(default=())

@@ -121,8 +121,19 @@ class StudyFinding:
 
 
 @dataclass
+class RadiographFinding:
+    """What a radiograph was taken for: ``kind`` is ``normal``, ``fracture`` or ``dislocation`` (``class`` in JSON).
+
+    ``probabilities`` of all three add up to 1.
+    """
+
+    kind: Literal["normal", "fracture", "dislocation"]
+    probabilities: dict[str, float]
+
+
+@dataclass
 class StudyResult:
-    """Everything one run says; written as ``result.json``."""
+    """Everything one run says; written as ``result.json``. ``radiograph`` is there for radiographs alone."""
 
     id: str
     created: str
@@ -139,6 +150,7 @@ class StudyResult:
     vertebrae: list[VertebraFinding] = field(default_factory=list)
     fractures: list[FractureFinding] = field(default_factory=list)
     timings_s: dict[str, float] = field(default_factory=dict)
+    radiograph: RadiographFinding | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document of ``cspine-result/1``; floats are rounded to 1e-6."""
@@ -149,6 +161,9 @@ class StudyResult:
         for name in ("series_uid", "frame_of_reference_uid", "sop_instance_uids"):
             if document["volume"][name] is None:
                 del document["volume"][name]
+        radiograph = document.pop("radiograph")
+        if radiograph is not None:
+            document["radiograph"] = {"class": radiograph["kind"], "probabilities": radiograph["probabilities"]}
         return _rounded(document)
 
     @classmethod
@@ -166,6 +181,9 @@ class StudyResult:
         data["slices"] = [SliceFinding(**entry) for entry in data["slices"]]
         data["vertebrae"] = [boxed(VertebraFinding, entry) for entry in data["vertebrae"]]
         data["fractures"] = [boxed(FractureFinding, entry) for entry in data["fractures"]]
+        if "radiograph" in data:
+            entry = data["radiograph"]
+            data["radiograph"] = RadiographFinding(entry["class"], dict(entry["probabilities"]))
         return cls(**data)
 
 

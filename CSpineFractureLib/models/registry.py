@@ -96,7 +96,60 @@ def _yolo(variant: str) -> Builder:
     return build
 
 
+def _unet(variant: str) -> Builder:
+    def build(**arguments: Any) -> nn.Module:
+        from CSpineFractureLib.models.unet import build_unet
+
+        return build_unet(variant, **arguments)
+
+    return build
+
+
+def _resnet3d(kind: str) -> Builder:
+    def build(**arguments: Any) -> nn.Module:
+        from CSpineFractureLib.models.resnet3d import ResNet3D
+
+        return ResNet3D(kind, **arguments)
+
+    return build
+
+
+def _vertebra_net(function: str, **fixed: Any) -> Builder:
+    def build(**arguments: Any) -> nn.Module:
+        from CSpineFractureLib.models import crack_net
+
+        return getattr(crack_net, function)(**fixed, **arguments)
+
+    return build
+
+
+def _radiograph_net(kind: str) -> Builder:
+    def build(**arguments: Any) -> nn.Module:
+        from CSpineFractureLib.models import radiograph_nets
+
+        return getattr(radiograph_nets, f"Radiograph{kind}")(**arguments)
+
+    return build
+
+
+def _sagittal_net(**arguments: Any) -> nn.Module:
+    from CSpineFractureLib.models.sagittal_net import SagittalNet
+
+    return SagittalNet(**arguments)
+
+
 register("slice-cnn", _slice_cnn)
+register("sagittal-unet", _sagittal_net)
+for _variant in ("efficientnet-b5", "efficientnet-b0", "efficientnetv2-s", "mobilenet"):
+    register(f"unet-{_variant}", _unet(f"unet-{_variant}"))
+for _kind in ("small", "18", "101"):
+    register(f"resnet3d-{_kind}", _resnet3d(_kind))
+for _encoder in ("resnet101", "resnet18"):
+    register(f"cracknet-{_encoder}", _vertebra_net("crack_net", encoder=_encoder))
+register("vertebra-cnn-lstm", _vertebra_net("cnn_lstm"))
+register("vertebra-resnet50", _vertebra_net("whole_slice_net"))
+for _kind in ("AlexNet", "GoogLeNet", "Stacked"):
+    register(f"radiograph-{_kind.lower()}", _radiograph_net(_kind))
 for _kind in ("resnet50", "densenet121"):
     register(f"slice-{_kind}", _slice_backbone(_kind))
 register("level-gcvit-tiny", _level_presence)

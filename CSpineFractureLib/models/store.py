@@ -45,6 +45,11 @@ _TRAINED_BY = {
     ("level-presence", None): "004-level-presence",
     ("fracture-detector", None): "004-fracture-detector",
     ("fracture-detector", "two-stage"): "two-stage",
+    ("segmentation", None): "002-segmentation",
+    ("vertebra-fracture", None): "002-vertebra-fracture",
+    ("vertebra-detector", "unet-cracknet"): "002-vertebra-crop",
+    ("radiograph", None): "001-radiograph",
+    ("column-locator", None): "column-locator",
 }
 """What 'cspine train' takes to train a task (of a profile)."""
 

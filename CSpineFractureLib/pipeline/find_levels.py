@@ -1,11 +1,14 @@
 """From a CT to the levels it shows: a YOLO network boxes C1-C7 in axial slices, and the boxes are fused.
 
+Where there is a sagittal network (see ``locate``), it names the levels first, and its boxes stand in where YOLO's fail.
+
 The network is the shipped one (1 mm pixels, three slabs as channels, C1-C7 and thorax), or one of documents 000 and 003
 (whole slices in the bone window, C1-C7), as its manifest entry says.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,9 +16,11 @@ import numpy as np
 from CSpineFractureLib.pipeline.axial import AxialImages, detector_images, detector_input
 from CSpineFractureLib.pipeline.boxes2d import SliceBox, follow_column
 from CSpineFractureLib.pipeline.canonical import CanonicalView
+from CSpineFractureLib.pipeline.column_search import LOCATOR, ColumnMap
 from CSpineFractureLib.pipeline.context import RunContext
 from CSpineFractureLib.pipeline.discs import disc_evidence
 from CSpineFractureLib.pipeline.fuse import FusedLevel, fuse
+from CSpineFractureLib.pipeline.locate import LocatedLevel, locate, map_boxes, slabs_of
 from CSpineFractureLib.pipeline.slice_images import WholeSlices, slice_input
 
 if TYPE_CHECKING:
@@ -25,18 +30,28 @@ DETECTOR = "vertebra-detector"
 CLASSES = 8
 LEAST_CONFIDENCE = 0.15
 """Of a level that is shown."""
+NEAR_MM = 20.0
+"""From the middle of a box to that of one of the map's in the same slice."""
 
 
-def find_levels(view: CanonicalView, context: RunContext) -> tuple[list[FusedLevel], list[list[SliceBox]]]:
-    """The levels from top to bottom, and the boxes on the column for each slice looked at, superior to inferior.
+@dataclass(frozen=True)
+class FoundColumn:
+    """The levels from top to bottom, the boxes on the column for each slice looked at (superior to inferior), and the
+    sagittal network's map of the column where there is one."""
 
-    Both are empty when the volume holds only air.
-    """
+    levels: list[FusedLevel]
+    slices: list[list[SliceBox]]
+    column: ColumnMap | None = None
+
+
+def find_levels(view: CanonicalView, context: RunContext) -> FoundColumn:
+    """The levels that a volume shows; nothing is found where it holds only air."""
     seen = slice_input(context.entry(DETECTOR))
     whole = isinstance(seen, WholeSlices)
     images = seen.place_on_body(view) if whole else detector_images(view)
     if images is None:
-        return [], []
+        return FoundColumn([], [])
+    located, column = locate(view, context) if context.has(LOCATOR) else ([], None)
     model, _ = context.load(DETECTOR)
     least = context.threshold("vertebra_box", 0.10)
 
@@ -55,11 +70,36 @@ def find_levels(view: CanonicalView, context: RunContext) -> tuple[list[FusedLev
         boxes = context.run_batches("detect", detect_batch, order, 8, "Finding the vertebrae")
     step = float(abs(images.slices[1] - images.slices[0]) if len(images.slices) > 1 else 1) * view.spacing_mm[2]
     with context.stage("fuse", 1, "Naming the levels"):
+        if located:
+            return _fuse_located(view, located, column, boxes, order, step)
         kept = follow_column(boxes, step)
         middle = np.array(view.hu.shape[:0:-1]) / 2
         heights = np.array([view.ras_of(np.array([*middle, k]))[2] for k in order])
         discs = disc_evidence(view, kept, np.array(order), step)
-        return fuse(kept, heights, step, discs), kept
+        return FoundColumn(fuse(kept, heights, step, discs), kept)
+
+
+def _fuse_located(
+    view: CanonicalView,
+    located: list[LocatedLevel],
+    column: ColumnMap,
+    boxes: list[list[SliceBox]],
+    order: list[int],
+    step: float,
+) -> FoundColumn:
+    """The located levels with the boxes of ``boxes`` that lie on them, or the map's own."""
+    kept = [_on_column(found, map_boxes(column, view, k)) for found, k in zip(boxes, order, strict=True)]
+    middle = view.ijk_of(np.mean([level.center_ras for level in located], axis=0))[:2]
+    heights = np.array([view.ras_of(np.array([*middle, k]))[2] for k in order])
+    levels = fuse(kept, heights, step, slabs=slabs_of(located, heights))
+    centres = {level.level: level.center_ras for level in located}
+    return FoundColumn([replace(level, center_ras=centres[level.index]) for level in levels], kept, column)
+
+
+def _on_column(found: list[SliceBox], shown: list[SliceBox]) -> list[SliceBox]:
+    """Of one slice: the boxes found near those that the map shows, or else the latter."""
+    near = [box for box in found if any(np.linalg.norm(box.middle - own.middle) <= NEAR_MM for own in shown)]
+    return near or shown
 
 
 def slice_box(images: AxialImages, k: int, box: np.ndarray, scores: np.ndarray) -> SliceBox:

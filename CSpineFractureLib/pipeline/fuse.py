@@ -62,7 +62,11 @@ def body_evidence(slices: list[list[SliceBox]], step_mm: float) -> np.ndarray:
 
 
 def fuse(
-    slices: list[list[SliceBox]], heights: np.ndarray, step_mm: float, discs: np.ndarray | None = None
+    slices: list[list[SliceBox]],
+    heights: np.ndarray,
+    step_mm: float,
+    discs: np.ndarray | None = None,
+    slabs: list[LevelSlab] | None = None,
 ) -> list[FusedLevel]:
     """One ``FusedLevel`` per level seen, top to bottom.
 
@@ -76,8 +80,11 @@ def fuse(
         Distance between the slices.
     discs
         How disc-like each slice is (see ``discs``), or nothing.
+    slabs
+        The levels' slices where they are known; else they follow from the boxes.
     """
-    slabs = decode_levels(body_evidence(slices, step_mm), step_mm, discs)
+    if slabs is None:
+        slabs = decode_levels(body_evidence(slices, step_mm), step_mm, discs)
     levels = []
     for slab in slabs:
         level = _gather(slab, slices, heights, step_mm, slabs)

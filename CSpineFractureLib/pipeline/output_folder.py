@@ -24,6 +24,8 @@ OUTPUT_NAMES = frozenset(
         "boxes.mrk.json",
         "gradcam.nrrd",
         "gradcam",
+        "saliency.png",
+        "saliency.nrrd",
         "views",
     }
 )

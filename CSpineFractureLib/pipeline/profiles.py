@@ -90,16 +90,12 @@ def runnable_profile(name: str) -> Profile:
     return profile
 
 
-def _remedy(name: str) -> str:
-    return f"train them with 'cspine train {name}' or install them with 'cspine models install {name}'"
-
-
 register_profile(
     Profile(
         "two-stage",
         "Windowed slice CNN with Grad-CAM, then YOLOv8 vertebra boxes",
         tasks=("vertebra-detector", "slice-classifier"),
-        optional=("fracture-detector",),
+        optional=("column-locator", "fracture-detector"),
         run="CSpineFractureLib.pipeline.two_stage:run",
         explains=True,
     ),
@@ -121,8 +117,21 @@ register_profile(
         run="CSpineFractureLib.pipeline.gcvit_yolo:run",
     )
 )
-for _name, _title in (
-    ("unet-cracknet", "Three bone windows, U-Net, YOLOv5u crop, CrackNet with BiLSTM"),
-    ("radiograph", "AlexNet or GoogLeNet on a lateral radiograph"),
-):
-    register_profile(Profile(_name, _title, remedy=_remedy(_name)))
+register_profile(
+    Profile(
+        "unet-cracknet",
+        "Three bone windows, U-Net segments, CrackNet with BiLSTM per vertebra",
+        tasks=("segmentation",),
+        optional=("vertebra-detector", "vertebra-fracture"),
+        run="CSpineFractureLib.pipeline.unet_cracknet:run",
+        explains=True,
+    )
+)
+register_profile(
+    Profile(
+        "radiograph",
+        "AlexNet and GoogLeNet on a lateral radiograph",
+        tasks=("radiograph",),
+        run="CSpineFractureLib.pipeline.radiograph:run",
+    )
+)

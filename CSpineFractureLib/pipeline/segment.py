@@ -17,6 +17,7 @@ from scipy import ndimage
 from CSpineFractureLib.pipeline.boxes2d import SliceBox
 from CSpineFractureLib.pipeline.canonical import CanonicalView
 from CSpineFractureLib.pipeline.column import ColumnLine
+from CSpineFractureLib.pipeline.column_search import ColumnMap, names_on
 from CSpineFractureLib.pipeline.fuse import FusedLevel
 
 WORK_MM = 1.0
@@ -28,15 +29,20 @@ MIDLINE_MM, MIDLINE_FADE_MM = 11.0, 6.0
 """Laminae and spinous processes hang; pillars and transverse processes farther out stay at the height of their body."""
 SURE_SHARE = 0.55
 ABOVE_MM, BELOW_MM = 4.0, 4.0
+SURE_NAME, SURE_BACKGROUND = 178, 242
+"""Of 255: from which probability a voxel of the map is a marker."""
 BACKGROUND = 8
 OCCIPUT_BEHIND_MM = 8.0
 """Further behind the body of C1, its upper half may be occiput: only the lower part is a sure marker."""
 
 
-def segment_levels(view: CanonicalView, levels: list[FusedLevel], slices: list[list[SliceBox]]) -> np.ndarray:
+def segment_levels(
+    view: CanonicalView, levels: list[FusedLevel], slices: list[list[SliceBox]], column: ColumnMap | None = None
+) -> np.ndarray:
     """uint8 ``[k, j, i]`` on the canonical grid: 0 background, 1-7 = C1-C7.
 
-    ``slices`` are all boxes on the column (see ``follow_column``); bone outside them is left alone.
+    ``slices`` are all boxes on the column (see ``follow_column``); bone outside them is left alone. Where ``column``, a
+    map of names, is given, its sure voxels are the markers, instead of those by height.
     """
     labels = np.zeros(view.hu.shape, np.uint8)
     if not levels:
@@ -47,6 +53,8 @@ def segment_levels(view: CanonicalView, levels: list[FusedLevel], slices: list[l
     bone = ndimage.gaussian_filter(hu, 0.5) > threshold
     bone &= _box_cover(view, slices, place, step, hu.shape)
     markers = _markers(levels, view, place, step, bone)
+    if column is not None:
+        markers = _mapped_markers(column, levels, view, place, step, bone)
     relief = sitk.GetImageFromArray(-ndimage.gaussian_filter(np.minimum(hu, 1200), 0.8).astype(np.float32))
     grown = sitk.MorphologicalWatershedFromMarkers(relief, sitk.GetImageFromArray(markers), markWatershedLine=False)
     work = np.where(bone, sitk.GetArrayFromImage(grown), 0).astype(np.uint8)
@@ -145,6 +153,21 @@ def _markers(levels: list[FusedLevel], view, place, step, bone: np.ndarray) -> n
     if levels[0].index == 0 and len(levels) > 1 and levels[1].index == 1:
         dens = (s > levels[1].slab_s[1]) & (s < top + 2) & (np.abs(r - r_mid) < 3.5 * size)
         markers[dens & (np.abs(a - line.dens_a(s)) < 3.5 * size) & bone] = 2
+    markers[~ndimage.binary_dilation(bone, iterations=2)] = BACKGROUND
+    return markers
+
+
+def _mapped_markers(
+    column: ColumnMap, levels: list[FusedLevel], view: CanonicalView, place, step, bone: np.ndarray
+) -> np.ndarray:
+    """As ``_markers``, from what the sagittal network says of each voxel."""
+    names, certainty = names_on(column, view, place, step)
+    markers = np.zeros(bone.shape, np.uint8)
+    known = [level.index + 1 for level in levels]
+    sure = bone & (certainty >= SURE_NAME)
+    markers[sure & np.isin(names, known)] = names[sure & np.isin(names, known)]
+    other = sure & ~np.isin(names, [0, *known])
+    markers[other | ((names == 0) & (certainty >= SURE_BACKGROUND))] = BACKGROUND
     markers[~ndimage.binary_dilation(bone, iterations=2)] = BACKGROUND
     return markers
 

@@ -45,9 +45,10 @@ def run(volume: CTVolume, context: RunContext) -> StudyOutput:
     """Analyse one CT; see the module's text for the stages. Results are on the volume's own grid."""
     view = CanonicalView.of(volume)
     result = context.new_result(volume, LEVEL_RULE)
-    levels, slices = find_levels(view, context)
+    found = find_levels(view, context)
+    levels, slices = found.levels, found.slices
     with context.stage("segment", len(levels), "Segmenting C1-C7"):
-        labels = segment_levels(view, levels, slices)
+        labels = segment_levels(view, levels, slices, found.column)
     levels = [level for level in levels if _worth(level, labels, view, context)]
     labels[~np.isin(labels, [0, *(level.index + 1 for level in levels)])] = 0
     suspicions = classify_slices(view, levels, context)

@@ -26,7 +26,8 @@ def run(volume: CTVolume, context: RunContext) -> StudyOutput:
     """Vertebra boxes of one CT; the labels are empty."""
     view = CanonicalView.of(volume)
     result = context.new_result(volume, LEVEL_RULE)
-    levels, slices = find_levels(view, context)
+    found = find_levels(view, context)
+    levels, slices = found.levels, found.slices
     least = context.threshold("level_confidence", LEAST_CONFIDENCE)
     levels = [level for level in levels if level.slab.confidence >= least]
     explain_absence([level_name(level.index) for level in levels], context)

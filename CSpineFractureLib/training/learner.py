@@ -15,7 +15,7 @@ OPTIMISERS, SCHEDULES = ("adam", "adamw", "sgd"), ("cosine", "plateau", "step", 
 PLATEAU = {"factor": 0.5, "patience": 3}
 """Document 004 reduces the learning rate on a plateau but does not say how; this is Keras' usual reduction, sooner."""
 STEP_FACTOR = 0.1
-"""Of the schedule ``step``, every ``training.step_epochs`` epochs; document 001 gives the number, not the factor."""
+"""Of the schedule ``step``, every ``training.step_epochs`` epochs; document 001 gives only the number of epochs."""
 _BY_HAND = 2**31
 
 
@@ -57,7 +57,9 @@ class Learner(lightning.LightningModule):
         if plan.get("schedule") == "cosine":
             schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, plan["epochs"])
         elif plan.get("schedule") == "step":
-            schedule = torch.optim.lr_scheduler.StepLR(optimiser, int(plan["step_epochs"]), STEP_FACTOR)
+            schedule = torch.optim.lr_scheduler.StepLR(
+                optimiser, int(plan["step_epochs"]), float(plan.get("step_factor", STEP_FACTOR))
+            )
         elif plan.get("schedule") == "plateau":
             schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, mode="max", **PLATEAU)
         else:

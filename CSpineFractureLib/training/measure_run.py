@@ -29,7 +29,7 @@ from CSpineFractureLib.training.run_images import MADE_FILE
 VALIDATION = "val"
 SAMPLES, BOX_SAMPLES, STRATUM_SAMPLES = 1000, 200, 200
 """Bootstrap samples: of classifiers, of detectors (each sample takes some hundredths of a second), of any stratum."""
-SOURCE_NAMES = {"rsna": "RSNA-2022", "corrections": "reviewed studies"}
+SOURCE_NAMES = {"rsna": "RSNA-2022", "corrections": "reviewed studies", "radiographs": "radiographs"}
 Plot = Callable[[Path, str, str], None]
 
 
@@ -140,10 +140,10 @@ def _of_classes(folder: RunFolder, set_name: str) -> Measured:
     matrix = confusion(truth, probability)
     labels = ["no fracture", "fracture"]
     measured = Measured(binary_figures, said.studies, (truth, probability), strata, quick=quick_binary_figures)
-    measured.further = _scaled(folder, set_name, truth, probability)
+    measured.further = scaled_figures(folder, set_name, truth, probability)
     measured.confusion = {"labels": labels, "matrix": matrix.tolist()}
     measured.plots["confusion"] = lambda path, title, note: plots.confusion_plot(path, matrix, labels, title, note)
-    if curves := _roc_curves({folder.setup.model: (truth, probability)}):
+    if curves := roc_curves({folder.setup.model: (truth, probability)}):
         measured.plots["roc"] = lambda path, title, note: plots.roc_plot(path, curves, title, note)
     return measured
 
@@ -159,12 +159,12 @@ def _of_levels(studies: np.ndarray, strata: list, truth: np.ndarray, probability
     measured.plots["confusion"] = lambda path, title, note: plots.label_confusions_plot(
         path, matrices, LEVELS, title, note
     )
-    if curves := _roc_curves({level: (truth[:, n], probability[:, n]) for n, level in enumerate(LEVELS)}):
+    if curves := roc_curves({level: (truth[:, n], probability[:, n]) for n, level in enumerate(LEVELS)}):
         measured.plots["roc"] = lambda path, title, note: plots.roc_plot(path, curves, title, note)
     return measured
 
 
-def _roc_curves(answers: dict[str, tuple[np.ndarray, np.ndarray]]) -> list[plots.Curve]:
+def roc_curves(answers: dict[str, tuple[np.ndarray, np.ndarray]]) -> list[plots.Curve]:
     """ROC curves of the answers (truth, probability) by name, of those with both classes."""
     from CSpineFractureLib.training.binary_report import quick_binary_figures, roc_points
 
@@ -222,7 +222,7 @@ def _strata(measured: Measured, samples: int, seed: int) -> dict[str, dict[str, 
     return parts
 
 
-def _scaled(folder: RunFolder, set_name: str, truth: np.ndarray, probability: np.ndarray) -> dict[str, Figure]:
+def scaled_figures(folder: RunFolder, set_name: str, truth: np.ndarray, probability: np.ndarray) -> dict[str, Figure]:
     """On another set than ``val``: the temperature that suits ``val`` best, and what it makes of the ECE here."""
     if set_name == VALIDATION or not folder.predictions(VALIDATION).is_file():
         return {}
@@ -278,12 +278,13 @@ def _command(folder: RunFolder) -> str:
 
 def _plot(folder: RunFolder, metrics: Metrics, made: dict[str, Plot]) -> None:
     title = f"{folder.setup.system.title} ({metrics.model}, document {metrics.document})"
-    kind = "SYNTHETIC CT" if metrics.data.synthetic else "CT"
+    scans = "RADIOGRAPHS" if folder.setup.system.task == "radiograph" else "CT"
+    kind = f"SYNTHETIC {scans}" if metrics.data.synthetic else scans
     recipe = ", quick recipe" if metrics.quick else ""
     note = f"{kind}, set '{metrics.set}': {metrics.data.studies} studies, {metrics.data.images:,} images{recipe}"
     for name, plot in made.items():
         plot(folder.plots / f"{name}-{metrics.set}.png", title, note)
-    trained = "SYNTHETIC CT" if folder.setup.synthetic else f"{folder.setup.source or 'unknown'} data"
+    trained = f"SYNTHETIC {scans}" if folder.setup.synthetic else f"{folder.setup.source or 'unknown'} data"
     plots.curves_plot(folder.plots / "curves.png", folder.logs, title, f"Training on {trained}{recipe}")
 
 

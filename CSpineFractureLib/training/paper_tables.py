@@ -52,6 +52,10 @@ class Table:
     footnotes: dict[str, str] = field(default_factory=dict)
 
 
+RADIOGRAPHS = "001"
+"""The paper that reads radiographs; the others read CT."""
+
+
 @dataclass(frozen=True)
 class Run:
     """A measured run: its folder and its figures."""
@@ -67,7 +71,7 @@ class Run:
         if (self.path / SETUP_FILE).is_file():
             setup = read_run(self.path).setup
             system = setup.system
-            data = f" on {'synthetic CT' if setup.synthetic else setup.source}"
+            data = f" on {synthetic_name(system.document) if setup.synthetic else setup.source}"
             if system.to_dict() != load_system(system.name, quick).to_dict():
                 kind = f"{kind}, changed"
         return f"{kind}, {self.metrics.epochs} epochs{data}"
@@ -104,9 +108,15 @@ def find_runs(runs: Path, set_name: str) -> list[Run]:
     return found
 
 
+def synthetic_name(document: str) -> str:
+    """What the synthetic images of a paper's systems are."""
+    return "synthetic radiographs" if document == RADIOGRAPHS else "synthetic CT"
+
+
 def training_command(system: str, model: str, quick: bool = False) -> str:
     """The command that trains a model of a system and measures it on its validation images."""
-    return f"cspine train {system} --model {model} --source rsna --data DATA -o RUNS{' --quick' if quick else ''}"
+    source = "radiographs" if system.startswith(RADIOGRAPHS) else "rsna"
+    return f"cspine train {system} --model {model} --source {source} --data DATA -o RUNS{' --quick' if quick else ''}"
 
 
 def _joined(paper: Paper, table: PrintedTable, runs: list[Run], folder: Path | None, set_name: str) -> Table:
@@ -212,5 +222,7 @@ def _data(metrics: Metrics) -> str:
 def _title(runs: list[Run], set_name: str) -> str:
     if not runs:
         return f"Measured here, set '{set_name}': nothing yet"
-    kinds = {"synthetic CT" if run.metrics.data.synthetic else run.metrics.data.source for run in runs}
+    kinds = {
+        synthetic_name(run.metrics.document) if run.metrics.data.synthetic else run.metrics.data.source for run in runs
+    }
     return f"Measured here on {' and '.join(sorted(kinds))}, set '{set_name}', with 95 % intervals over studies"

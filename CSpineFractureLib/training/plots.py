@@ -34,7 +34,7 @@ _LOSSES = {
     "Distribution focal loss": ("train/dfl_loss", "val/dfl_loss"),
 }
 _SCORES = {
-    "Score": ("train_accuracy", "val_accuracy", "train_macro_f1", "val_macro_f1"),
+    "Score": ("train_accuracy", "val_accuracy", "train_macro_f1", "val_macro_f1", "val_dice", "val_iou"),
     "Precision and recall": ("metrics/precision(B)", "metrics/recall(B)"),
     "Mean average precision": ("metrics/mAP50(B)", "metrics/mAP50-95(B)"),
 }
@@ -45,6 +45,8 @@ _NAMES = {
     "val_accuracy": "validation accuracy",
     "train_macro_f1": "training macro F1",
     "val_macro_f1": "validation macro F1",
+    "val_dice": "validation Dice",
+    "val_iou": "validation IoU",
     "metrics/precision(B)": "precision",
     "metrics/recall(B)": "recall",
     "metrics/mAP50(B)": "mAP50",

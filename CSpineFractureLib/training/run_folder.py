@@ -93,7 +93,8 @@ class RunFolder:
         """What the manifest will say of its weights, without figures."""
         system, model = self.setup.system, self.setup.system.model(self.setup.model)
         yolo = system.trainer == "ultralytics"
-        data = "synthetic cervical CT (cspine phantom)" if self.setup.synthetic else f"{self.setup.source} data"
+        scans = "radiographs" if system.task == "radiograph" else "cervical CT"
+        data = f"synthetic {scans} (cspine phantom)" if self.setup.synthetic else f"{self.setup.source} data"
         notice = "research use only, never validated on patients"
         return ModelEntry(
             name=f"{self.setup.model}-{system.document}{'-quick' if system.quick else ''}",

@@ -37,13 +37,13 @@ def new_network(setup: Setup) -> nn.Module:
     try:
         network = create(model["architecture"], **arguments).eval()
         with torch.no_grad():
-            network(torch.zeros(1, 1, size, size), *_no_metadata(setup))
+            network(*_nothing(setup))
     except (ValueError, RuntimeError) as error:
         cause = str(error).splitlines()[0].rstrip(".")
         message = f"Model {setup.model} cannot take images of {size} x {size} pixels ({cause}): change input.size."
         raise UserError(message) from error
     if setup.start == SHIPPED:
-        _start_from_installed(network, setup, arguments)
+        start_from_installed(network, setup, arguments)
     elif setup.start:
         start_from(network, setup.start)
     if setup.start and setup.system.task == "level-presence":
@@ -71,7 +71,7 @@ def exported_network(run: RunFolder) -> nn.Module:
     return prepare_for_inference(load_weights(network, run.weights))
 
 
-def _start_from_installed(network: nn.Module, setup: Setup, arguments: dict[str, Any]) -> None:
+def start_from_installed(network: nn.Module, setup: Setup, arguments: dict[str, Any]) -> None:
     """Fill ``network`` from the first installed weights of its task and architecture."""
     task, architecture = setup.system.task, setup.system.model(setup.model)["architecture"]
     store = WeightsStore()
@@ -92,5 +92,8 @@ def _start_from_installed(network: nn.Module, setup: Setup, arguments: dict[str,
         raise UserError(message) from error
 
 
-def _no_metadata(setup: Setup) -> tuple[torch.Tensor, ...]:
-    return (torch.zeros(1, 2),) if setup.system.task == "level-presence" else ()
+def _nothing(setup: Setup) -> tuple[torch.Tensor, ...]:
+    """An empty input of the network's shape."""
+    channels = 10 if setup.system.task == "column-locator" else 1
+    metadata = (torch.zeros(1, 2),) if setup.system.task == "level-presence" else ()
+    return torch.zeros(1, channels, setup.system.size, setup.system.size), *metadata

@@ -161,8 +161,10 @@ def _put(document: dict[str, Any], key: str, value: Any) -> None:
             "learning_rate",
             "weight_decay",
             "momentum",
+            "positive_weight",
             "schedule",
             "step_epochs",
+            "step_factor",
             "monitor",
         },
         "data": {
@@ -176,8 +178,14 @@ def _put(document: dict[str, Any], key: str, value: Any) -> None:
             "slice_ratios",
             "fold",
             "folds",
+            "empty",
+            "further",
+            "boxes",
+            "normals",
+            "whole",
+            "least_visible",
         },
-        "input": {"size"},
+        "input": {"size", "slices"},
         "augmentation": set(document.get("augmentation", {})),
     }
     if name not in allowed.get(part, ()):

@@ -21,6 +21,7 @@ _MODULES = {
     "segmentation": "segmentation_run",
     "vertebra-fracture": "vertebra_run",
     "radiograph": "radiograph_run",
+    "column-locator": "column_run",
 }
 TASKS = tuple(_MODULES)
 

@@ -27,7 +27,7 @@ def read_dicom_folder(folder: Path, name: str, series: str | None = None) -> CTV
     """
     scan = scan_files(files_below(folder))
     if not scan.files:
-        message = f"'{name}' is empty or holds no DICOM files; give the folder with those of a CT, or another image file itself."
+        message = f"'{name}' is empty or holds no DICOM files; give the folder that holds those of a CT."
         raise UserError(message)
     return _read(scan, name, series)
 

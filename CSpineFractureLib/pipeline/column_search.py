@@ -1,0 +1,128 @@
+"""Where the column lies and what its levels are called, by the sagittal network; before any axial slice is read.
+
+Two passes over a coarse grid (``volume.coarse_grid``): every fourth slice around the middle of the body shows where
+the column is, then all slices within 24 mm of it are read. What comes out are candidates for the middles of the
+bodies; ``name_bodies`` chooses those that follow each other as vertebrae do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from CSpineFractureLib.models.sagittal_net import CLASSES, NEIGHBOURS
+from CSpineFractureLib.pipeline.canonical import CanonicalView
+from CSpineFractureLib.pipeline.context import RunContext
+from CSpineFractureLib.volume.coarse_grid import GRID_MM, LOWEST_HU, coarse_hu, from_coarse
+
+LOCATOR = "column-locator"
+TISSUE_HU = -300
+COARSE_EVERY, COARSE_REACH, REACH = 4, 20, 8
+"""Sagittal slices (3 mm each): how many apart and how far from the middle in the first pass, how far in the second."""
+ABOVE, BEHIND = 20, 26
+"""Voxels (2 mm) kept above, below, before and behind the bodies that the first pass saw."""
+BATCH = 8
+
+
+@dataclass(frozen=True)
+class ColumnMap:
+    """What the network says of the region around the column.
+
+    ``classes`` uint8 ``[9, k, j, i]``: 255 times the probability of background, C1-C7, thoracic; ``heat`` float32
+    ``[8, k, j, i]``: of the middles of C1-C7 and T1. ``corner``: index k, j, i of its first voxel on the coarse grid.
+    """
+
+    classes: np.ndarray
+    heat: np.ndarray
+    corner: tuple[int, int, int]
+
+    def ras_of(self, kji: np.ndarray, view: CanonicalView) -> np.ndarray:
+        """RAS mm of (broken) indices ``(..., 3)`` of the map."""
+        stored = from_coarse(np.asarray(kji, float) + self.corner, view.spacing_mm)
+        return view.ras_of(stored[..., ::-1])
+
+
+def map_column(view: CanonicalView, context: RunContext) -> ColumnMap | None:
+    """The map of a volume, or ``None`` where it holds only air. Cancels between batches."""
+    hu = coarse_hu(view.hu, view.spacing_mm)
+    tissue = (hu > TISSUE_HU).sum(axis=(0, 1))
+    if not tissue.any():
+        return None
+    middle = round(float(np.average(np.arange(len(tissue)), weights=tissue)))
+    first = [i for i in range(middle - COARSE_REACH, middle + COARSE_REACH + 1, COARSE_EVERY) if 0 <= i < len(tissue)]
+    seen = _look(hu, first, context)[:, CLASSES:].max(axis=1)
+    best = int(np.argmax([np.sort(plane, axis=None)[-60:].mean() for plane in seen]))
+    rows, columns = np.nonzero(seen[best] >= 0.3 * seen[best].max())
+    k = slice(max(0, rows.min() - ABOVE), rows.max() + ABOVE + 1)
+    j = slice(max(0, columns.min() - BEHIND), columns.max() + BEHIND + 1)
+    near = [i for i in range(first[best] - REACH, first[best] + REACH + 1) if 0 <= i < len(tissue)]
+    found = np.moveaxis(_look(hu[:, :, :][k, j], near, context), 0, -1)
+    classes = np.rint(found[:CLASSES] * 255).astype(np.uint8)
+    heat = np.stack([ndimage.gaussian_filter(one, (1.0, 1.0, 0.7)) for one in found[CLASSES:]])
+    return ColumnMap(classes, heat, (k.start, j.start, near[0]))
+
+
+def _look(hu: np.ndarray, slices: list[int], context: RunContext) -> np.ndarray:
+    """Probabilities ``[slices, 17, k, j]`` of sagittal slices of a coarse volume."""
+    import torch
+
+    from CSpineFractureLib.models.sagittal_net import sagittal_input
+
+    model, _ = context.load(LOCATOR)
+    padded = np.pad(hu, ((0, 0), (0, 0), (NEIGHBOURS, NEIGHBOURS)), constant_values=LOWEST_HU)
+
+    @torch.inference_mode()
+    def look(batch: list[int], device: str) -> list[np.ndarray]:
+        blocks = np.stack([np.moveaxis(padded[:, :, i : i + 2 * NEIGHBOURS + 1], 2, 0) for i in batch])
+        logits = model.to(device)(sagittal_input(torch.from_numpy(blocks).to(device))).float()
+        return list(torch.cat([logits[:, :CLASSES].softmax(1), logits[:, CLASSES:].sigmoid()], 1).cpu().numpy())
+
+    return np.stack(context.run_batches("locate", look, slices, BATCH, "Finding the column"))
+
+
+def candidates(heat: np.ndarray, least: float = 0.03, most: int = 6, apart_mm: float = 5.0) -> np.ndarray:
+    """``[n, 3]`` indices k, j, i where a body may have its middle: peaks of any level's heat, no two close together."""
+    places: list[np.ndarray] = []
+    for one in heat:
+        peak = (one == ndimage.maximum_filter(one, size=5)) & (one > least)
+        index = np.argwhere(peak)
+        for place in index[np.argsort(-one[peak], kind="stable")][:most]:
+            away = [np.linalg.norm((place - other) * GRID_MM * np.array([1, 1, 0.5])) for other in places]
+            if all(distance > apart_mm for distance in away):
+                places.append(place)
+    return np.array(places).reshape(-1, 3)
+
+
+def names_on(
+    column: ColumnMap, view: CanonicalView, place: tuple[slice, slice, slice], step: tuple[int, int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The likeliest class (uint8, 0 background, 1-7 C1-C7, 8 thoracic) and its probability (uint8, of 255).
+
+    On the canonical voxels of ``place``, averaged in blocks of ``step`` (k, j, i); outside of the map background is
+    certain.
+    """
+    weights = [_weights(column, view, axis, part, step[axis]) for axis, part in enumerate(place)]
+    best, name = None, None
+    for number, one in enumerate(column.classes):
+        values = one.astype(np.float32)
+        for axis, matrix in enumerate(weights):
+            values = np.moveaxis(np.tensordot(matrix, values, axes=(1, axis)), 0, axis)
+        if number == 0:
+            covered = [matrix.sum(axis=1) for matrix in weights]
+            values += 255 * (1 - covered[0][:, None, None] * covered[1][None, :, None] * covered[2][None, None, :])
+            best, name = values, np.zeros(values.shape, np.uint8)
+        else:
+            higher = values > best
+            best[higher], name[higher] = values[higher], number
+    return name, np.clip(np.rint(best), 0, 255).astype(np.uint8)
+
+
+def _weights(column: ColumnMap, view: CanonicalView, axis: int, part: slice, step: int) -> np.ndarray:
+    """float32 ``[blocks, size of the map]``: linear between the map's voxels, 0 beyond them."""
+    spacing, size = view.spacing_mm[2 - axis], column.classes.shape[axis + 1]
+    count = -(-(part.stop - part.start) // step)
+    middle = part.start + (np.arange(count) + 0.5) * step - 0.5
+    index = (middle + 0.5) * spacing / GRID_MM[axis] - 0.5 - column.corner[axis]
+    return np.clip(1 - np.abs(index[:, None] - np.arange(size)), 0, None).astype(np.float32)

@@ -1,0 +1,93 @@
+"""Which of the places where a body may have its middle are C1, C2 ... T1: the best chain, by evidence and distances.
+
+The chain may begin and end at any level, for the scan may show any part of the neck, but names follow each other from
+above downwards, at the distances of one person's vertebrae (heights as in ``decode``, times one size). Found exactly,
+by dynamic programming over places and names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from CSpineFractureLib.pipeline.decode import SLAB_MM
+
+HEIGHTS_MM = (*SLAB_MM, 20.0)
+"""Of C1-C7 and T1, each with the disc below."""
+SIZES = (0.78, 0.85, 0.92, 1.0, 1.08, 1.16, 1.25)
+DISTANCE_SD, SIZE_SD = 0.17, 0.12
+"""Of the logarithms."""
+FULL_HEAT, WORTH = 0.6, 0.12
+"""Heat that proves a body, and the share of it from which a place is worth a link of the chain."""
+LEAST_STEP_MM = 5.0
+"""In height, from one middle to the next."""
+
+
+@dataclass(frozen=True)
+class NamedBody:
+    """The middle of a body: ``level`` 0-6 for C1-C7, 7 for T1; the place it has; its own evidence and the confidence
+    that it is this level and not the one above or below (both 0..1)."""
+
+    level: int
+    place: int
+    evidence: float
+    confidence: float
+
+
+def name_bodies(places_mm: np.ndarray, heat: np.ndarray) -> list[NamedBody]:
+    """The chain of bodies from top to bottom; empty without places.
+
+    Parameters
+    ----------
+    places_mm
+        ``[n, 3]``: height (upwards), depth and breadth in mm.
+    heat
+        ``[8, n]``: heat 0..1 of C1-C7 and T1 at each place.
+    """
+    count = places_mm.shape[0]
+    if count == 0:
+        return []
+    share = np.clip(heat / FULL_HEAT, 1e-3, 1.0)
+    gain = np.log(share / WORTH)
+    distance = np.linalg.norm(places_mm[:, None] - places_mm[None], axis=2)
+    below = places_mm[:, None, 0] - places_mm[None, :, 0] >= LEAST_STEP_MM  # [upper, lower]
+    best: tuple[float, list[tuple[int, int]]] = (-np.inf, [])
+    for size in SIZES:
+        found = _best_chain(gain, np.where(below, distance, np.nan), size)
+        value = found[0] - 0.5 * (np.log(size) / SIZE_SD) ** 2
+        if value > best[0]:
+            best = (value, found[1])
+    return _judged(best[1], gain, share)
+
+
+def _best_chain(gain: np.ndarray, distance: np.ndarray, size: float) -> tuple[float, list[tuple[int, int]]]:
+    """The value of the best chain and its (level, place), from top to bottom."""
+    levels, count = gain.shape
+    value, before = gain.copy(), np.full((levels, count), -1)
+    for level in range(1, levels):
+        expected = size * (HEIGHTS_MM[level - 1] + HEIGHTS_MM[level]) / 2
+        odd = -0.5 * (np.log(distance / expected) / DISTANCE_SD) ** 2
+        through = np.nan_to_num(value[level - 1][:, None] + odd, nan=-np.inf)
+        upper = through.argmax(axis=0)
+        gained = through[upper, np.arange(count)]
+        linked = gained > 0
+        value[level, linked] += gained[linked]
+        before[level, linked] = upper[linked]
+    level, place = np.unravel_index(value.argmax(), value.shape)
+    total, chain = float(value[level, place]), []
+    while place >= 0:
+        chain.append((int(level), int(place)))
+        level, place = level - 1, before[level, place]
+    return total, chain[::-1]
+
+
+def _judged(chain: list[tuple[int, int]], gain: np.ndarray, share: np.ndarray) -> list[NamedBody]:
+    """The chain with confidences, by comparison with the same places renamed one level up or down."""
+    rivals = []
+    for shift in (-1, 0, 1):
+        renamed = [(level + shift, place) for level, place in chain]
+        rivals.append(sum(gain[level, place] if 0 <= level < len(gain) else np.log(1e-2) for level, place in renamed))
+    naming = float(np.exp(rivals[1] - max(rivals)) / np.exp(np.array(rivals) - max(rivals)).sum())
+    shares = [float(share[level, place]) for level, place in chain]
+    return [NamedBody(*link, own, naming * own) for link, own in zip(chain, shares, strict=True)]

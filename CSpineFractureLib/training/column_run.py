@@ -1,0 +1,233 @@
+"""Training of the network that finds the column: the four functions of ``tasks``."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+import yaml
+from torch.utils.data import DataLoader, Dataset
+
+from CSpineFractureLib.datasets.column_volumes import (
+    BODIES,
+    ColumnVolume,
+    read_column_table,
+    read_column_volume,
+    write_column_volumes,
+)
+from CSpineFractureLib.datasets.record import LEVELS
+from CSpineFractureLib.datasets.sources import read_source
+from CSpineFractureLib.datasets.splits import split_records
+from CSpineFractureLib.errors import UserError
+from CSpineFractureLib.findings.atomic_file import write_text_atomically
+from CSpineFractureLib.models.device import choose_device
+from CSpineFractureLib.models.weights_file import load_weights
+from CSpineFractureLib.training.bootstrap import Figures
+from CSpineFractureLib.training.column_samples import draw_slices
+from CSpineFractureLib.training.column_task import ColumnTask
+from CSpineFractureLib.training.fit_options import FitOptions
+from CSpineFractureLib.training.lightning_fit import fit_lightning, one_sentence, telling
+from CSpineFractureLib.training.lightning_keep import BEST
+from CSpineFractureLib.training.lightning_log import OnEvent
+from CSpineFractureLib.training.measure_run import Measured, write_measured
+from CSpineFractureLib.training.metrics_file import Metrics
+from CSpineFractureLib.training.run_folder import RunFolder
+from CSpineFractureLib.training.run_images import MADE_FILE
+from CSpineFractureLib.training.slice_export import export_weights, exported_network, new_network
+from CSpineFractureLib.training.slice_pictures import EpochSampler
+from CSpineFractureLib.training.systems import System
+
+SLICES, LOOK_SLICES = 3, 1
+"""Sagittal slices of a study in one visit."""
+NEAR_MM = 6.0
+"""A body counts as found where the highest heat lies so near to its middle."""
+
+
+def make_images(
+    system: System,
+    source: str,
+    root: Path,
+    out: Path,
+    seed: int = 0,
+    single_set: bool = False,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Coarse volumes of the studies below ``root`` in ``out``, unless they are there; split by patient.
+
+    Raises ``UserError`` where ``out`` holds others, no study has a vertebra mask, or a split would be empty.
+    """
+    made = {"data": dict(system.data), "source": source, "root": str(root), "seed": seed, "single_set": single_set}
+    if (out / MADE_FILE).is_file():
+        if yaml.safe_load((out / MADE_FILE).read_text(encoding="utf-8")) != made:
+            message = f"'{out}' holds volumes of other data or options: delete it, or choose another --output."
+            raise UserError(message)
+        return
+    records = [record for record in read_source(source, root) if record.load_levels is not None]
+    if not records:
+        message = f"No study in '{root}' has a vertebra mask: choose other studies."
+        raise UserError(message)
+    ratios = str(system.data.get("split", "80:20"))
+    split = [replace(r, split="test") for r in records] if single_set else split_records(records, ratios, seed)
+    empty = {"test"} if single_set else {"train", "val"}
+    empty -= {record.split for record in split}
+    if empty:
+        message = f"The split '{empty.pop()}' of '{root}' has no study: give more studies."
+        raise UserError(message)
+    try:
+        write_column_volumes(split, out, on_progress)
+        write_text_atomically(yaml.safe_dump(made, sort_keys=False), out / MADE_FILE)
+    except OSError as error:
+        shutil.rmtree(out, ignore_errors=True)
+        message = f"'{out}' cannot be written ({error.strerror or error}): free some space, or choose another --output."
+        raise UserError(message) from error
+
+
+class ColumnSlices(Dataset):
+    """Slices of one split: ``(images, labels, heat, known)`` of one study, cast about when asked for as
+    ``(epoch, index)``, in a way that depends on nothing but the seed, the epoch and the index."""
+
+    def __init__(self, root: Path, split: str, size: int, seed: int = 0) -> None:
+        self.root, self.size, self.seed = root, size, seed
+        self.rows = [row for row in read_column_table(root) if row["split"] == split]
+        if not self.rows:
+            message = f"'{root}' lists no study of the split '{split}': make the volumes again."
+            raise UserError(message)
+        self._kept: dict[int, ColumnVolume] = {}
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def volume(self, index: int) -> ColumnVolume:
+        """A coarse volume; it is kept."""
+        if index not in self._kept:
+            self._kept[index] = read_column_volume(self.root / self.rows[index]["file"])
+        return self._kept[index]
+
+    def __getitem__(self, key: int | tuple[int, int]) -> tuple[torch.Tensor, ...]:
+        epoch, index = key if isinstance(key, tuple) else (None, key)
+        rng = np.random.default_rng([self.seed, epoch or 0, index])
+        count = LOOK_SLICES if epoch is None else SLICES
+        made = draw_slices(self.volume(index), count, self.size, rng, plain=epoch is None)
+        return made.images, made.labels, made.heat, torch.full((count,), float(made.known))
+
+
+class ColumnData(lightning.LightningDataModule):
+    """The training and validation slices of a run."""
+
+    def __init__(self, run: RunFolder, workers: int) -> None:
+        super().__init__()
+        setup, system = run.setup, run.setup.system
+        self._studies, self._workers = max(1, int(system.training["batch"]) // SLICES), workers
+        self.training = ColumnSlices(run.images, "train", system.size, setup.seed)
+        self.validation = ColumnSlices(run.images, "val", system.size, setup.seed)
+
+    def train_dataloader(self) -> DataLoader:
+        """From where the checkpoint was written, where that was inside an epoch."""
+        trainer, fit = self.trainer, self.trainer.fit_loop
+        seen = self._studies * fit.epoch_loop.batch_progress.current.processed if fit.restarting else 0
+        place = (trainer.world_size, trainer.global_rank)
+        sampler = EpochSampler(self.training, *place, self.training.seed, trainer.current_epoch, seen)
+        return self._loader(self.training, sampler=sampler)
+
+    def val_dataloader(self) -> DataLoader:
+        """In the order of the table."""
+        return self._loader(self.validation)
+
+    def _loader(self, slices: ColumnSlices, **more: Any) -> DataLoader:
+        steady = {"num_workers": self._workers, "persistent_workers": self._workers > 0}
+        return DataLoader(slices, self._studies, collate_fn=_joined, **steady, **more)
+
+
+def _joined(visits: list[tuple[torch.Tensor, ...]]) -> list[torch.Tensor]:
+    return [torch.cat(parts) for parts in zip(*visits, strict=True)]
+
+
+def fit(run: RunFolder, options: FitOptions, on_event: OnEvent) -> None:
+    """Train the network of a run, or go on with it, and export the weights of its best epoch.
+
+    Raises ``UserError`` where volumes or starting weights do not serve, the checkpoints are of another network, or
+    memory or disk space are short; ``KeyboardInterrupt`` goes through, and the last checkpoint stays.
+    """
+    if run.weights.is_file():
+        return
+    with one_sentence(run):
+        data = ColumnData(run, options.workers)
+        for slices in (data.training, data.validation):
+            tell = telling(on_event, "volumes", "Reading the volumes")
+            for index in range(len(slices)):
+                slices.volume(index)
+                tell(index + 1, len(slices))
+        lightning.seed_everything(run.setup.seed, workers=True, verbose=False)
+        module = ColumnTask(new_network(run.setup), run.setup.system, run.setup.seed)
+        fit_lightning(run, module, data, options, on_event)
+        export_weights(run, load_weights(module.network, run.checkpoints / BEST))
+
+
+def look(
+    run: RunFolder, set_name: str, device: str | torch.device = "auto", on_event: OnEvent = lambda event: None
+) -> Path:
+    """Let the run's network look at the middle slice of each study of a set; returns ``predictions-<set>.npz``.
+
+    It holds per study: ``both`` and ``sizes`` ``[n, 9]``, pixels in common and in all of each class, and ``away``
+    ``[n, 8]``, mm from the highest heat to the middle of C1-C7 and T1 (NaN where that is not in the slice).
+    """
+    where = choose_device(str(device))
+    network = exported_network(run).to(where)
+    slices = ColumnSlices(run.images_of(set_name), "val" if set_name == "val" else "test", run.setup.system.size)
+    found: dict[str, list] = {"studies": [], "both": [], "sizes": [], "away": []}
+    tell = telling(on_event, "predict", f"Looking at the studies of {set_name}")
+    for index, row in enumerate(slices.rows):
+        images, labels, heat, _known = slices[index]
+        with torch.inference_mode():
+            logits = network(images.to(where)).float().cpu()
+        said = torch.nn.functional.one_hot(logits[0, :9].argmax(0), 9)
+        true = torch.nn.functional.one_hot(labels[0], 9)
+        found["studies"].append(row["study"])
+        found["both"].append((said * true).sum((0, 1)).numpy())
+        found["sizes"].append((said + true).sum((0, 1)).numpy())
+        found["away"].append(_away(logits[0, 9:], heat[0]))
+        tell(index + 1, len(slices))
+    path = run.path / f"predictions-{set_name}.npz"
+    np.savez_compressed(path, **{name: np.array(values) for name, values in found.items()})
+    return path
+
+
+def _away(said: torch.Tensor, true: torch.Tensor) -> np.ndarray:
+    """mm between the peaks of each body; NaN where there is none in the slice."""
+    away = np.full(len(BODIES), np.nan)
+    for level in range(len(BODIES)):
+        if true[level].max() >= 0.5:
+            peaks = [np.array(np.unravel_index(int(one[level].argmax()), one[level].shape)) for one in (said, true)]
+            away[level] = 2.0 * np.linalg.norm(peaks[0] - peaks[1])
+    return away
+
+
+def measure(run: RunFolder, set_name: str, seconds: float = 0.0) -> Metrics:
+    """Dice per level in the middle slices, and the share of bodies found, with intervals over studies."""
+    with np.load(run.path / f"predictions-{set_name}.npz", allow_pickle=False) as found:
+        studies, both, sizes, away = (found[name] for name in ("studies", "both", "sizes", "away"))
+    arrays = (both, sizes, away)
+    return write_measured(
+        run, set_name, Measured(_figures, studies, arrays, {"all": np.ones(len(studies), bool)}), seconds=seconds
+    )
+
+
+def _figures(both: np.ndarray, sizes: np.ndarray, away: np.ndarray) -> Figures:
+    total = sizes.sum(axis=0)[1:8]
+    dice = np.where(total > 0, 2 * both.sum(axis=0)[1:8] / np.maximum(total, 1), np.nan)
+    seen = np.isfinite(away[:, : len(LEVELS)])
+    figures: Figures = {f"dice_{level}": _number(value) for level, value in zip(LEVELS, dice, strict=True)}
+    figures["dice"] = _number(np.nanmean(dice)) if np.isfinite(dice).any() else None
+    near = away[:, : len(LEVELS)][seen] <= NEAR_MM
+    figures["bodies_found"] = float(near.mean()) if near.size else None
+    return figures
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

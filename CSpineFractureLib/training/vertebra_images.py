@@ -1,0 +1,80 @@
+"""The crops of vertebrae a run learns from or is measured on, made from studies of any source."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import yaml
+
+from CSpineFractureLib.datasets.crop_table import read_crop_table
+from CSpineFractureLib.datasets.sources import read_source
+from CSpineFractureLib.datasets.vertebra_crops import CropOptions, usable, write_crops
+from CSpineFractureLib.datasets.vertebra_places import read_level_boxes
+from CSpineFractureLib.errors import UserError
+from CSpineFractureLib.findings.atomic_file import write_text_atomically
+from CSpineFractureLib.training.run_images import MADE_FILE
+from CSpineFractureLib.training.segmentation_images import split_studies
+from CSpineFractureLib.training.systems import System
+
+
+def make_images(
+    system: System,
+    source: str,
+    root: Path,
+    out: Path,
+    seed: int = 0,
+    single_set: bool = False,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Make the crops of ``system`` from the studies below ``root`` in ``out``, unless they are there already.
+
+    Split by patient as ``data.split`` and ``data.fold`` say, or all in the split ``test`` with ``single_set``. Goes on
+    where an earlier try was broken off. Raises ``UserError`` where ``out`` holds other crops, no study tells what is
+    needed, or a split lacks fractured or normal vertebrae.
+    """
+    data = yaml.safe_load(yaml.safe_dump({**system.data, "slices": system.input["slices"], "size": system.size}))
+    made = {"data": data, "source": source, "root": str(root), "seed": seed, "single_set": single_set}
+    if (out / MADE_FILE).is_file():
+        if yaml.safe_load((out / MADE_FILE).read_text(encoding="utf-8")) != made:
+            message = f"'{out}' holds images of other data or options: delete it, or choose another --output."
+            raise UserError(message)
+        return
+    options = _options(system, seed)
+    boxed = read_level_boxes(Path(options.boxes)) if options.boxes else {}
+    records = [record for record in read_source(source, root) if usable(record, boxed)]
+    if not records:
+        message = f"No study in '{root}' has a vertebra mask and known fractures of its levels: choose other studies."
+        raise UserError(message)
+    if single_set:
+        split = [replace(record, split="test") for record in records]
+    else:
+        split = split_studies(records, system.data, seed)
+    write_crops(split, out, options, on_progress)
+    try:
+        check_classes(out, single_set)
+    except UserError:
+        shutil.rmtree(out, ignore_errors=True)
+        raise
+    write_text_atomically(yaml.safe_dump(made, sort_keys=False), out / MADE_FILE)
+
+
+def check_classes(crops: Path, single_set: bool = False) -> None:
+    """Raise ``UserError`` where a split lacks fractured or normal vertebrae."""
+    rows = read_crop_table(crops)
+    for split in ("test",) if single_set else ("train", "val"):
+        for label, kind in ((1, "fractured"), (0, "normal")):
+            if not any(row.split == split and row.label == label for row in rows):
+                message = f"No vertebra of the split '{split}' is {kind} ('{crops}'): give more studies."
+                raise UserError(message)
+
+
+def _options(system: System, seed: int) -> CropOptions:
+    given = {key: value for key, value in system.data.items() if key not in ("split", "fold")}
+    try:
+        return CropOptions(**given, slices=system.input["slices"], size=system.size, seed=seed)
+    except TypeError as error:
+        message = f"The data of system {system.name} cannot be used ({error}): correct its keys."
+        raise UserError(message) from error

@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+
+from CSpineFractureLib.pipeline.name_bodies import HEIGHTS_MM, name_bodies
+
+
+def a_column(first: int, last: int, size: float = 1.0):
+    """Places (mm, from above) and clear heat of the levels ``first`` to ``last``."""
+    steps = [0.0, *(size * (HEIGHTS_MM[n] + HEIGHTS_MM[n + 1]) / 2 for n in range(first, last))]
+    heights = 300 - np.cumsum(steps)
+    places = np.stack([heights, np.zeros_like(heights), np.zeros_like(heights)], axis=1)
+    heat = np.full((8, len(places)), 0.005)
+    heat[np.arange(first, last + 1), np.arange(len(places))] = 0.7
+    return places, heat
+
+
+def named(places, heat):
+    return [(body.level, body.place) for body in name_bodies(places, heat)]
+
+
+@pytest.mark.parametrize(("first", "last", "size"), [(0, 7, 1.0), (0, 3, 0.85), (2, 5, 1.2), (6, 7, 1.0), (4, 4, 1.0)])
+def test_any_part_of_a_column_of_any_size_is_named(first, last, size):
+    places, heat = a_column(first, last, size)
+    assert named(places, heat) == [(level, level - first) for level in range(first, last + 1)]
+
+
+def test_the_order_in_which_places_come_does_not_matter():
+    places, heat = a_column(0, 7)
+    order = np.random.default_rng(3).permutation(8)
+    assert [(level, order[place]) for level, place in named(places[order], heat[:, order])] == [
+        (n, n) for n in range(8)
+    ]
+
+
+def test_a_level_that_hardly_shows_is_named_by_its_neighbours():
+    places, heat = a_column(0, 7)
+    heat[:, 3] = 0.02
+    heat[3, 3] = 0.04
+    assert named(places, heat) == [(n, n) for n in range(8)]
+
+
+def test_names_that_slipped_by_one_in_the_middle_are_set_right():
+    places, heat = a_column(0, 7)
+    heat[[3, 4], [3, 3]] = 0.2, 0.3  # C4 looks a little more like C5
+    heat[[4, 5], [4, 4]] = 0.2, 0.25
+    assert named(places, heat) == [(n, n) for n in range(8)]
+
+
+def test_bone_elsewhere_does_not_join_the_column():
+    places, heat = a_column(0, 7)
+    places = np.vstack([places, [[260.0, 70.0, 30.0], [150.0, -80.0, 0.0]]])
+    heat = np.hstack([heat, np.full((8, 2), 0.15)])
+    assert named(places, heat) == [(n, n) for n in range(8)]
+
+
+def test_names_that_might_as_well_be_others_are_not_confident():
+    places, heat = a_column(2, 5)
+    clear = name_bodies(places, heat)
+    heat[np.arange(3, 7), np.arange(4)] = 0.6
+    doubtful = name_bodies(places, heat)
+    assert min(body.confidence for body in clear) > 0.9
+    assert max(body.confidence for body in doubtful) < 0.7
+
+
+def test_without_places_nothing_is_named():
+    assert name_bodies(np.zeros((0, 3)), np.zeros((8, 0))) == []

@@ -1,0 +1,151 @@
+"""The network that finds the column learns made-up necks, goes on after a break, and is exported."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from CSpineFractureLib.datasets.column_volumes import TABLE, ColumnVolume
+from CSpineFractureLib.errors import UserError
+from CSpineFractureLib.training import column_samples
+from CSpineFractureLib.training.column_run import ColumnSlices, fit, look, make_images, measure
+from CSpineFractureLib.training.column_samples import draw_slices
+from CSpineFractureLib.training.column_task import ColumnTask
+from CSpineFractureLib.training.fit_options import FitOptions
+from CSpineFractureLib.training.run_folder import Setup, open_run
+from CSpineFractureLib.training.systems import load_system
+
+CPU, SIZE = FitOptions(device="cpu"), 64
+
+
+def a_neck(seed: int) -> ColumnVolume:
+    """Eight blocks under each other in soft tissue; each has a brightness of its own, by which it can be told."""
+    rng = np.random.default_rng(seed)
+    hu = rng.normal(40, 15, (80, 44, 24)).astype(np.int16)
+    labels = np.zeros(hu.shape, np.uint8)
+    bodies = np.zeros((8, 3), np.float32)
+    for n in range(8):
+        top = 74 - 9 * n
+        place = (slice(top - 7, top), slice(16, 24), slice(8, 16))
+        hu[place], labels[place], bodies[n] = 200 + 120 * n, n + 1, (top - 4, 19.5, 11.5)
+    return ColumnVolume(hu, labels, bodies)
+
+
+def a_run(folder, epochs=2, studies=8, batch=12):
+    images = folder / "images"
+    images.mkdir(parents=True)
+    rows = ["file,study,group,split"]
+    for n in range(studies):
+        made = a_neck(n)
+        np.savez_compressed(images / f"s{n}.npz", hu=made.hu, labels=made.labels, bodies=made.bodies)
+        rows.append(f"s{n}.npz,s{n},s{n},{'val' if n >= studies - 2 else 'train'}")
+    (images / TABLE).write_text("\n".join(rows) + "\n", encoding="utf-8")
+    overrides = {"training.epochs": epochs, "training.batch": batch, "input.size": SIZE}
+    overrides["training.learning_rate"] = 0.01
+    system = load_system("column-locator", True, overrides)
+    small = {"sagittal-unet": {"architecture": "sagittal-unet", "arguments": {"widths": [8, 12, 16, 20]}}}
+    return open_run(folder / "run", Setup(replace(system, models=small), "sagittal-unet", 0, "phantom", "studies"))
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_made_up_necks_are_learnt_and_measured(tmp_path, monkeypatch):
+    gentle = {"TURN_DEG": (4, 2, 2), "SCALE": (0.95, 1.05), "OFF_MM": (6, 6, 2), "FAR_SHARE": 0.0}
+    for name, value in {**gentle, "COARSER": 0, "PLANNING": 0, "CUT": 0}.items():
+        monkeypatch.setattr(column_samples, name, value)
+    run = a_run(tmp_path, epochs=35, studies=12, batch=6)
+    fit(run, CPU, lambda event: None)
+    look(run, "val", "cpu")
+    figures = {name: figure.value for name, figure in measure(run, "val").figures.items()}
+    assert figures["dice"] > 0.4  # by chance about 0.1
+    assert figures["bodies_found"] > 0.3
+
+
+def test_a_training_that_was_broken_off_ends_as_the_undisturbed_one(tmp_path):
+    whole, broken = a_run(tmp_path / "whole", 3), a_run(tmp_path / "broken", 3)
+    fit(whole, CPU, lambda event: None)
+
+    def stop(event):
+        if event["stage"] == "train" and event["done"] >= event["total"] // 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(broken, CPU, stop)
+    assert not broken.weights.is_file()
+    fit(broken, CPU, lambda event: None)
+    first, second = load_file(whole.weights), load_file(broken.weights)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_the_heat_is_highest_at_the_middle_of_each_body():
+    made = draw_slices(a_neck(0), 1, SIZE, np.random.default_rng(0), plain=True)
+    for n in range(8):
+        heat = made.heat[0, n]
+        if heat.max() > 0.5:
+            row, column = np.unravel_index(int(heat.argmax()), heat.shape)
+            assert made.labels[0, row, column] == n + 1
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_labels_stay_on_their_bone_whatever_is_done_to_a_study(seed):
+    volume = a_neck(seed)
+    made = draw_slices(volume, 2, SIZE, np.random.default_rng(seed))
+    bone = made.images[:, 5 + 2]  # the slice itself in the window of bone
+    inside, outside = made.labels > 0, made.labels == 0
+    if inside.sum() > 30:
+        assert bone[inside].mean() > bone[outside].mean() + 0.05
+    assert made.images.min() >= 0
+    assert made.images.max() <= 1
+
+
+def test_a_slice_of_which_the_bodies_are_not_known_teaches_no_heat(tmp_path):
+    run = a_run(tmp_path)
+    task = ColumnTask(torch.nn.Identity(), run.setup.system)
+    made = draw_slices(a_neck(1), 1, SIZE, np.random.default_rng(1), plain=True)
+    logits = torch.zeros(1, 17, SIZE, SIZE)
+    hot = logits.clone()
+    hot[:, 9:] = 5
+    unknown, known = torch.zeros(1), torch.ones(1)
+    assert task.loss(logits, made.labels, made.heat, unknown) == task.loss(hot, made.labels, made.heat, unknown)
+    assert task.loss(logits, made.labels, made.heat, known) != task.loss(hot, made.labels, made.heat, known)
+
+
+def test_studies_without_a_mask_and_a_damaged_volume_are_named(tmp_path):
+    run = a_run(tmp_path)
+    (run.images / "s0.npz").write_bytes(b"nothing")
+    with pytest.raises(UserError, match=r"s0\.npz.*make the volumes again"):
+        fit(run, CPU, lambda event: None)
+    (run.images / TABLE).write_text("file,study\n", encoding="utf-8")
+    with pytest.raises(UserError, match="lists no study"):
+        ColumnSlices(run.images, "train", SIZE)
+
+
+def test_volumes_are_made_from_phantoms_once(tmp_path):
+    from CSpineFractureLib.phantom.files import make_studies
+    from CSpineFractureLib.phantom.plan import StudyPlan
+
+    plan = StudyPlan(spacing_mm=(2.0, 2.0, 3.0), width_mm=90, depth_mm=90, above_mm=-30, below_mm=-60, fractures=())
+    make_studies(tmp_path / "studies", [1, 2, 3], lambda seed: plan)
+    system = load_system("column-locator")
+    make_images(system, "phantom", tmp_path / "studies", tmp_path / "images")
+    with np.load(next((tmp_path / "images").glob("*.npz"))) as made:
+        shown = [n for n in range(8) if 0 <= made["bodies"][n, 0] < made["hu"].shape[0]]
+        assert shown
+        for n in shown[1:]:  # the middle of C1's arch may lie between its coarse voxels
+            k, j, i = np.rint(made["bodies"][n]).astype(int)
+            assert made["labels"][k - 1 : k + 2, j - 1 : j + 2, i - 1 : i + 2].max() == n + 1
+    assert yaml.safe_load((tmp_path / "images" / "made.yaml").read_text())["source"] == "phantom"
+    make_images(system, "phantom", tmp_path / "studies", tmp_path / "images")
+    with pytest.raises(UserError, match="other data"):
+        make_images(system, "phantom", tmp_path / "studies", tmp_path / "images", seed=1)
