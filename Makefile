@@ -6,7 +6,8 @@ OUT ?= out/demo
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-PYTEST := $(BIN)/python -m pytest
+# Each test process on one thread: two processes with two threads each would only wait for each other.
+PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .PHONY: setup demo test test-slow test-gpu lint format bench clean
 
@@ -29,7 +30,7 @@ else
 endif
 
 test: setup
-	$(PYTEST) -m "not slow and not gpu"
+	$(PYTEST) -n auto --maxprocesses 8 --dist loadfile -m "not slow and not gpu"
 
 test-slow: setup
 	$(PYTEST) -m "slow and not gpu"

@@ -170,6 +170,57 @@ def fractures(
         write_submission(submission, {report.study: report.case.submission() for report in reports})
 
 
+@app.command("segments")
+def segments(
+    data: Annotated[Path, typer.Option(help="Folder of studies with vertebra masks.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File for the report (JSON).")] = None,
+    source: Annotated[str, typer.Option(help="phantom, rsna or corrections.")] = "phantom",
+    profile: Annotated[str, typer.Option(help="Which system analyses the studies.")] = "default",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+) -> None:
+    """Dice and surface distance of the segments by level, with 95 % intervals and by stratum."""
+    from CSpineFractureLib.cli.progress import shown_progress
+    from CSpineFractureLib.datasets.sources import read_source
+    from CSpineFractureLib.pipeline.engine import Engine
+    from CSpineFractureLib.training.segment_report import evaluate_segments
+
+    records = read_source(source, data)
+    with shown_progress("auto", sys.stdout) as show:
+        report = evaluate_segments(records, Engine(device=device), profile, show)
+    mark = " (synthetic)" if source == "phantom" else ""
+    for name, part in {"all": report, **report["strata"]}.items():
+        shown = {
+            key: Figure(value, *part["intervals"].get(key, (None, None))) for key, value in part["figures"].items()
+        }
+        texts = ", ".join(f"{key} {_shown(figure)}" for key, figure in shown.items() if figure.value is not None)
+        typer.echo(f"{name}{mark}: {part['studies']} studies, {texts}")
+    _write_report(report, output)
+
+
+@app.command("readers")
+def readers(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of a radiograph network.")],
+    answers: Annotated[list[Path], typer.Option(help="CSV with columns file,answer; one per reader.")],
+    set_name: Annotated[str, typer.Option("--set", help="Which set the readers saw.")] = "val",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Markdown file for the table.")] = None,
+) -> None:
+    """The network beside readers on the same radiographs, as table 2 of document 001."""
+    from CSpineFractureLib.findings.atomic_file import write_text_atomically
+    from CSpineFractureLib.training.radiograph_readers import model_report, reader_report, reader_table
+    from CSpineFractureLib.training.run_folder import read_run
+
+    run = read_run(run_folder)
+    network = model_report(run.predictions(set_name), run.setup.model)
+    table = reader_table(network, [reader_report(path, network.truth) for path in answers], run.setup.synthetic)
+    typer.echo(table)
+    if output:
+        try:
+            write_text_atomically(table + "\n", output)
+        except OSError as error:
+            message = f"'{output}' cannot be written ({error.strerror or error}): choose another file."
+            raise UserError(message) from error
+
+
 def _line_of(part: dict) -> str:
     """The figures of a summary in one line, with their intervals."""
     shown = []

@@ -1,7 +1,7 @@
 """Where the column lies and what its levels are called, by the sagittal network; before any axial slice is read.
 
 Two passes over a coarse grid (``volume.coarse_grid``): every fourth slice around the middle of the body shows where
-the column is, then all slices within 24 mm of it are read. What comes out are candidates for the middles of the
+the column is, then all slices within 30 mm of it are read. What comes out are candidates for the middles of the
 bodies; ``name_bodies`` chooses those that follow each other as vertebrae do.
 """
 
@@ -19,11 +19,13 @@ from CSpineFractureLib.volume.coarse_grid import GRID_MM, LOWEST_HU, coarse_hu, 
 
 LOCATOR = "column-locator"
 TISSUE_HU = -300
-COARSE_EVERY, COARSE_REACH, REACH = 4, 20, 8
+COARSE_EVERY, COARSE_REACH, REACH = 4, 20, 10
 """Sagittal slices (3 mm each): how many apart and how far from the middle in the first pass, how far in the second."""
 ABOVE, BEHIND = 20, 26
 """Voxels (2 mm) kept above, below, before and behind the bodies that the first pass saw."""
 BATCH = 8
+MIDLINE_FIT_MM, MIDLINE_SD_MM, MIDLINE_ROUNDS = 12.0, 9.0, 6
+"""How far from the middle warmth still tells where the middle is, and how far a body's own middle may lie from it."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,11 @@ class ColumnMap:
 
 def map_column(view: CanonicalView, context: RunContext) -> ColumnMap | None:
     """The map of a volume, or ``None`` where it holds only air. Cancels between batches."""
-    hu = coarse_hu(view.hu, view.spacing_mm)
+    with context.stage("locate", message="Finding the column"):
+        return _map(coarse_hu(view.hu, view.spacing_mm), context)
+
+
+def _map(hu: np.ndarray, context: RunContext) -> ColumnMap | None:
     tissue = (hu > TISSUE_HU).sum(axis=(0, 1))
     if not tissue.any():
         return None
@@ -58,10 +64,27 @@ def map_column(view: CanonicalView, context: RunContext) -> ColumnMap | None:
     k = slice(max(0, rows.min() - ABOVE), rows.max() + ABOVE + 1)
     j = slice(max(0, columns.min() - BEHIND), columns.max() + BEHIND + 1)
     near = [i for i in range(first[best] - REACH, first[best] + REACH + 1) if 0 <= i < len(tissue)]
-    found = np.moveaxis(_look(hu[:, :, :][k, j], near, context), 0, -1)
+    found = np.moveaxis(_look(hu[k, j], near, context), 0, -1)
     classes = np.rint(found[:CLASSES] * 255).astype(np.uint8)
     heat = np.stack([ndimage.gaussian_filter(one, (1.0, 1.0, 0.7)) for one in found[CLASSES:]])
-    return ColumnMap(classes, heat, (k.start, j.start, near[0]))
+    return ColumnMap(classes, heat * _near_midline(heat), (k.start, j.start, near[0]))
+
+
+def _near_midline(heat: np.ndarray) -> np.ndarray:
+    """Share 0..1 ``[k, 1, i]``: how near a voxel lies to the column's middle, a straight line in ``[k, i]``.
+
+    Lateral masses and pillars resemble bodies in a sagittal slice, those of C1 above all; bodies below C1 are warmest
+    in the middle, and show where that is.
+    """
+    warmth = heat[1:].max(axis=(0, 2)) ** 3
+    k, i = np.indices(warmth.shape)
+    away, line = np.zeros(warmth.shape), np.zeros(2)
+    for _ in range(MIDLINE_ROUNDS):
+        weight = np.sqrt(warmth * np.exp(-0.5 * (away / MIDLINE_FIT_MM) ** 2) + 1e-12).ravel()
+        design = np.stack([np.ones(k.size), k.ravel()], axis=1)
+        line = np.linalg.lstsq(design * weight[:, None], i.ravel() * weight, rcond=None)[0]
+        away = (i - line[0] - line[1] * k) * GRID_MM[2]
+    return np.exp(-0.5 * (away / MIDLINE_SD_MM) ** 2)[:, None, :].astype(np.float32)
 
 
 def _look(hu: np.ndarray, slices: list[int], context: RunContext) -> np.ndarray:
@@ -100,8 +123,8 @@ def names_on(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The likeliest class (uint8, 0 background, 1-7 C1-C7, 8 thoracic) and its probability (uint8, of 255).
 
-    On the canonical voxels of ``place``, averaged in blocks of ``step`` (k, j, i); outside of the map background is
-    certain.
+    On the canonical voxels of ``place``, averaged in blocks of ``step`` (k, j, i); outside of the map nothing is known:
+    background, probability 0.
     """
     weights = [_weights(column, view, axis, part, step[axis]) for axis, part in enumerate(place)]
     best, name = None, None
@@ -110,8 +133,6 @@ def names_on(
         for axis, matrix in enumerate(weights):
             values = np.moveaxis(np.tensordot(matrix, values, axes=(1, axis)), 0, axis)
         if number == 0:
-            covered = [matrix.sum(axis=1) for matrix in weights]
-            values += 255 * (1 - covered[0][:, None, None] * covered[1][None, :, None] * covered[2][None, None, :])
             best, name = values, np.zeros(values.shape, np.uint8)
         else:
             higher = values > best

@@ -16,10 +16,10 @@ import numpy as np
 from CSpineFractureLib.pipeline.axial import AxialImages, detector_images, detector_input
 from CSpineFractureLib.pipeline.boxes2d import SliceBox, follow_column
 from CSpineFractureLib.pipeline.canonical import CanonicalView
-from CSpineFractureLib.pipeline.column_search import LOCATOR, ColumnMap
+from CSpineFractureLib.pipeline.column_search import LOCATOR, ColumnMap, map_column
 from CSpineFractureLib.pipeline.context import RunContext
 from CSpineFractureLib.pipeline.discs import disc_evidence
-from CSpineFractureLib.pipeline.fuse import FusedLevel, fuse
+from CSpineFractureLib.pipeline.fuse import FusedLevel, body_evidence, fuse
 from CSpineFractureLib.pipeline.locate import LocatedLevel, locate, map_boxes, slabs_of
 from CSpineFractureLib.pipeline.slice_images import WholeSlices, slice_input
 
@@ -51,7 +51,7 @@ def find_levels(view: CanonicalView, context: RunContext) -> FoundColumn:
     images = seen.place_on_body(view) if whole else detector_images(view)
     if images is None:
         return FoundColumn([], [])
-    located, column = locate(view, context) if context.has(LOCATOR) else ([], None)
+    column = map_column(view, context) if context.has(LOCATOR) else None
     model, _ = context.load(DETECTOR)
     least = context.threshold("vertebra_box", 0.10)
 
@@ -70,11 +70,12 @@ def find_levels(view: CanonicalView, context: RunContext) -> FoundColumn:
         boxes = context.run_batches("detect", detect_batch, order, 8, "Finding the vertebrae")
     step = float(abs(images.slices[1] - images.slices[0]) if len(images.slices) > 1 else 1) * view.spacing_mm[2]
     with context.stage("fuse", 1, "Naming the levels"):
-        if located:
-            return _fuse_located(view, located, column, boxes, order, step)
         kept = follow_column(boxes, step)
         middle = np.array(view.hu.shape[:0:-1]) / 2
         heights = np.array([view.ras_of(np.array([*middle, k]))[2] for k in order])
+        located = locate(column, view, body_evidence(kept, step), heights) if column else []
+        if located:
+            return _fuse_located(view, located, column, boxes, order, step)
         discs = disc_evidence(view, kept, np.array(order), step)
         return FoundColumn(fuse(kept, heights, step, discs), kept)
 

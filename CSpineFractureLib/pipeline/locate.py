@@ -8,14 +8,15 @@ import numpy as np
 
 from CSpineFractureLib.pipeline.boxes2d import SliceBox
 from CSpineFractureLib.pipeline.canonical import CanonicalView
-from CSpineFractureLib.pipeline.column_search import ColumnMap, candidates, map_column
-from CSpineFractureLib.pipeline.context import RunContext
-from CSpineFractureLib.pipeline.decode import LevelSlab
+from CSpineFractureLib.pipeline.column_search import ColumnMap, candidates
+from CSpineFractureLib.pipeline.decode import FLOOR, LevelSlab
 from CSpineFractureLib.pipeline.name_bodies import HEIGHTS_MM, NamedBody, name_bodies
 from CSpineFractureLib.volume.coarse_grid import GRID_MM, to_coarse
 
 AROUND = 2
 """Voxels of the map around a place among which its heat is the highest."""
+AROUND_MM = 4.0
+"""In height, around a place: slices of which YOLO's names count."""
 BOX_CLASS, BOX_PIXELS = 128, 4
 """Of 255: what belongs to a box; and the fewest such voxels of a level in a slice."""
 THORAX = 7
@@ -31,16 +32,24 @@ class LocatedLevel:
     confidence: float
 
 
-def locate(view: CanonicalView, context: RunContext) -> tuple[list[LocatedLevel], ColumnMap | None]:
-    """The levels from top to bottom, and the map of the column; nothing and ``None`` where there is only air."""
-    with context.stage("locate", message="Finding the column"):
-        column = map_column(view, context)
-    if column is None:
-        return [], None
+def locate(column: ColumnMap, view: CanonicalView, evidence: np.ndarray, heights: np.ndarray) -> list[LocatedLevel]:
+    """The levels from top to bottom, by the map of the column and what YOLO says of its slices.
+
+    ``evidence`` ``[n, 8]``: see ``fuse.body_evidence``; ``heights``: S of these slices (RAS mm).
+    """
     places = candidates(column.heat)
     heat = np.array([[_highest(one, place) for place in places] for one in column.heat]).reshape(len(column.heat), -1)
-    bodies = name_bodies(places * np.array(GRID_MM), heat)
-    return _with_slabs(bodies, np.array([column.ras_of(places[body.place], view) for body in bodies])), column
+    ras = column.ras_of(places, view)
+    further = np.stack([_names_at(s, evidence, heights) for s in ras[:, 2]], axis=1) if len(ras) else None
+    bodies = name_bodies(places * np.array(GRID_MM), heat, further)
+    return _with_slabs(bodies, ras[[body.place for body in bodies]])
+
+
+def _names_at(s: float, evidence: np.ndarray, heights: np.ndarray) -> np.ndarray:
+    """``[8]``: log odds of the names around a height, against chance; 0 where YOLO saw nothing."""
+    near = np.abs(heights - s) <= AROUND_MM
+    scores = evidence[near].mean(axis=0) if near.any() else np.zeros(evidence.shape[1])
+    return np.log(len(scores) * (scores + FLOOR) / (scores + FLOOR).sum())
 
 
 def slabs_of(levels: list[LocatedLevel], heights: np.ndarray) -> list[LevelSlab]:

@@ -52,9 +52,12 @@ def segment_levels(
     threshold = bone_threshold(hu, levels, view, place, step)
     bone = ndimage.gaussian_filter(hu, 0.5) > threshold
     bone &= _box_cover(view, slices, place, step, hu.shape)
-    markers = _markers(levels, view, place, step, bone)
-    if column is not None:
-        markers = _mapped_markers(column, levels, view, place, step, bone)
+    if column is None:
+        markers = _markers(levels, view, place, step, bone)
+    else:
+        names, certainty = names_on(column, view, place, step)
+        bone |= ndimage.binary_erosion(np.isin(names, range(1, 8)) & (certainty >= SURE_NAME))  # marrow
+        markers = _mapped_markers(names, certainty, levels, bone)
     relief = sitk.GetImageFromArray(-ndimage.gaussian_filter(np.minimum(hu, 1200), 0.8).astype(np.float32))
     grown = sitk.MorphologicalWatershedFromMarkers(relief, sitk.GetImageFromArray(markers), markWatershedLine=False)
     work = np.where(bone, sitk.GetArrayFromImage(grown), 0).astype(np.uint8)
@@ -157,11 +160,8 @@ def _markers(levels: list[FusedLevel], view, place, step, bone: np.ndarray) -> n
     return markers
 
 
-def _mapped_markers(
-    column: ColumnMap, levels: list[FusedLevel], view: CanonicalView, place, step, bone: np.ndarray
-) -> np.ndarray:
+def _mapped_markers(names: np.ndarray, certainty: np.ndarray, levels: list[FusedLevel], bone: np.ndarray) -> np.ndarray:
     """As ``_markers``, from what the sagittal network says of each voxel."""
-    names, certainty = names_on(column, view, place, step)
     markers = np.zeros(bone.shape, np.uint8)
     known = [level.index + 1 for level in levels]
     sure = bone & (certainty >= SURE_NAME)

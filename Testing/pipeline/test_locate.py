@@ -1,0 +1,131 @@
+"""The sagittal network's map gives the levels, their slabs and boxes where the bones are, however they are stored."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from CSpineFractureLib.pipeline.column_search import ColumnMap, candidates, map_column, names_on
+from CSpineFractureLib.pipeline.context import RunContext
+from CSpineFractureLib.pipeline.locate import locate, map_boxes, slabs_of
+from CSpineFractureLib.volume.canonical import CanonicalView
+from CSpineFractureLib.volume.ct_volume import CTVolume
+
+SPACING_MM = (1.0, 1.0, 1.5)
+BLOCK_HU = 300
+HEIGHT_MM, GAP_MM = 15.0, 3.0
+
+
+class ReadsHU(torch.nn.Module):
+    """Names bone by its HU, as the made volumes code it, and sees middles where it is brightest."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        hu = images[:, 5 + 2] * 1200
+        level = ((hu - BLOCK_HU) / 50).round()
+        bone = hu > BLOCK_HU - 30
+        edge = torch.nn.functional.max_pool2d(hu, 3, 1, 1) + torch.nn.functional.max_pool2d(-hu, 3, 1, 1) > 20
+        logits = torch.full((len(images), 17, *images.shape[2:]), -6.0)
+        logits[:, 0] = torch.where(bone, -6.0, 6.0)
+        rows, columns = torch.arange(hu.shape[1])[:, None], torch.arange(hu.shape[2])[None]
+        for n in range(8):
+            logits[:, 1 + n][bone & (level == n)] = 6.0
+            for picture, inner in enumerate(bone & (level == n) & ~edge):
+                k, j = torch.nonzero(inner, as_tuple=True)
+                if len(k):
+                    away = (rows - k.float().mean()) ** 2 + (columns - j.float().mean()) ** 2
+                    logits[picture, 9 + n] = 3.0 - away / 4
+        return logits
+
+
+def a_neck(levels: int = 8, height: int = 120) -> tuple[CTVolume, np.ndarray]:
+    """Blocks of 16 x 16 x 15 mm under each other in a body of soft tissue; RAS mm of their middles."""
+    hu = np.full((height, 70, 70), -1000, np.int16)
+    hu[:, 5:65, 5:65] = 40
+    matrix = np.diag([-1.0, -1.0, SPACING_MM[2], 1.0])
+    matrix[:3, 3] = (40, 50, -100)
+    middles = []
+    for n in range(levels):
+        top = height - 4 - round(n * (HEIGHT_MM + GAP_MM) / SPACING_MM[2])
+        bottom = top - round(HEIGHT_MM / SPACING_MM[2])
+        if bottom < 0:
+            break
+        hu[bottom:top, 30:46, 27:43] = BLOCK_HU + 50 * n
+        ijk = np.array([34.5, 37.5, (top + bottom - 1) / 2])
+        middles.append(matrix[:3, :3] @ ijk + matrix[:3, 3])
+    return CTVolume(hu, matrix), np.array(middles)
+
+
+@pytest.fixture
+def context():
+    made = RunContext(profile="two-stage")
+    made.use_models(lambda task: (ReadsHU(), None), lambda task: None)
+    return made
+
+
+def located(volume, context):
+    view = CanonicalView.of(volume)
+    column = map_column(view, context)
+    heights = view.ras_of(np.stack([np.zeros(len(view.hu)), np.zeros(len(view.hu)), np.arange(len(view.hu))], 1))[
+        ::-1, 2
+    ]
+    return view, column, locate(column, view, np.zeros((len(heights), 8)), heights), heights
+
+
+def test_levels_are_found_where_they_are(context):
+    volume, middles = a_neck()
+    _view, _column, levels, _heights = located(volume, context)
+    assert [level.level for level in levels] == [0, 1, 2, 3, 4, 5, 6]
+    for level, middle in zip(levels, middles, strict=False):
+        assert np.linalg.norm((level.center_ras - middle)[1:]) < 3.0
+        assert abs(level.center_ras[0] - middle[0]) <= 8.0  # the made network is as warm at the sides
+        assert level.slab_s[0] < middle[2] < level.slab_s[1]
+
+
+def test_another_order_of_storage_gives_the_same_levels(context):
+    volume, _middles = a_neck()
+    _view, _column, levels, _heights = located(volume, context)
+    columns = volume.ijk_to_ras[:, [2, 0, 1, 3]]  # stored i is k, stored j is i, stored k is j
+    stored = CTVolume(np.ascontiguousarray(volume.hu.transpose(1, 2, 0)), columns)
+    _view, _column, again, _heights = located(stored, context)
+    assert [level.level for level in again] == [level.level for level in levels]
+    assert all(np.allclose(a.center_ras, b.center_ras) for a, b in zip(again, levels, strict=True))
+
+
+def test_slabs_follow_each_other_and_know_where_the_scan_ends(context):
+    volume, _middles = a_neck()
+    _view, _column, levels, heights = located(volume, context)
+    slabs = slabs_of(levels, heights)
+    assert [slab.level for slab in slabs] == list(range(7))
+    assert all(one.last < other.first for one, other in pairwise(slabs))
+    assert all(other.first - one.last <= 3 for one, other in pairwise(slabs))
+    assert not any(slab.cut_above or slab.cut_below for slab in slabs[1:6])
+    cut = slabs_of(levels, heights[heights > levels[-1].center_ras[2]])
+    assert cut[-1].cut_below
+
+
+def test_names_lie_on_their_bone_and_boxes_around_it(context):
+    volume, middles = a_neck()
+    view, column, _levels, _heights = located(volume, context)
+    place, step = tuple(slice(0, n) for n in view.hu.shape), (1, 1, 1)
+    names, certainty = names_on(column, view, place, step)
+    for n, middle in enumerate(middles):
+        i, j, k = np.rint(view.ijk_of(middle)).astype(int)
+        assert names[k, j, i] == n + 1
+        assert certainty[k, j, i] > 200
+        boxes = [box for box in map_boxes(column, view, k) if box.scores.argmax() == n]
+        assert len(boxes) == 1
+        assert np.allclose(np.add(boxes[0].low, boxes[0].high) / 2, middle[:2], atol=2.0)
+        assert np.allclose(np.subtract(boxes[0].high, boxes[0].low), 16, atol=5.0)
+    bone = view.hu > 200
+    assert ((names > 0) == bone).mean() > 0.98
+
+
+def test_air_has_no_column_and_an_empty_map_no_candidates(context):
+    volume = CTVolume(np.full((20, 20, 20), -1000, np.int16), np.eye(4))
+    assert map_column(CanonicalView.of(volume), context) is None
+    assert len(candidates(np.zeros((8, 5, 5, 5)))) == 0
+    empty = ColumnMap(np.zeros((9, 4, 4, 4), np.uint8), np.zeros((8, 4, 4, 4)), (0, 0, 0))
+    assert locate(empty, CanonicalView.of(volume), np.zeros((20, 8)), np.arange(20.0)) == []
