@@ -11,8 +11,10 @@ from CSpineFractureLib.cli import (
     bench_command,
     dataset_command,
     evaluate_command,
+    export_command,
     models_command,
     phantom_command,
+    report_command,
     run_command,
     train_command,
     worker_command,
@@ -27,6 +29,8 @@ app.command("run")(run_command.run)
 app.command("worker")(worker_command.worker)
 app.command("phantom")(phantom_command.phantom)
 app.add_typer(train_command.app, name="train")
+app.command("export-dicom")(export_command.export_dicom)
+app.command("report")(report_command.report)
 app.command("bench")(bench_command.bench)
 app.add_typer(models_command.app, name="models")
 app.add_typer(evaluate_command.app, name="evaluate")

@@ -51,6 +51,10 @@ class PrintedTable:
     model: str = ""
 
 
+ROMAN = {"1": "I", "2": "II", "3": "III"}
+"""A table may be asked for by its number in either script."""
+
+
 @dataclass(frozen=True)
 class Paper:
     """A document: where it was published, what it was measured on, its tables, and its footnotes by name."""
@@ -65,7 +69,8 @@ class Paper:
         """One table, or all. Raises ``UserError`` for one it does not have."""
         if table is None:
             return self.tables
-        chosen = [one for one in self.tables if one.table == table]
+        wanted = {table, ROMAN.get(table)}
+        chosen = [one for one in self.tables if one.table in wanted]
         if not chosen:
             known = ", ".join(one.table for one in self.tables)
             message = f"Paper {self.document} has no table '{table}' with results here: use {known}, or no --table."

@@ -37,7 +37,7 @@ def test_the_import_check_notices_a_breach(tmp_path: Path) -> None:
         run_python(LINT, cwd=tmp_path, path=tmp_path)
 
 
-@pytest.mark.parametrize("room", ["volume", "findings", "scene"])
+@pytest.mark.parametrize("room", ["volume", "findings", "scene", "dicom"])
 def test_a_room_used_inside_slicer_loads_no_torch(room: str, tmp_path: Path) -> None:
     if room == "scene":
         pytest.importorskip("slicer", reason="the Slicer libraries (extra standalone) are not installed")

@@ -1,0 +1,92 @@
+"""The coded concepts of the DICOM objects."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import Any
+
+from highdicom import color
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
+
+from CSpineFractureLib.findings.study_result import LEVELS
+from CSpineFractureLib.resources import resource_path
+
+PRIVATE = "99CSPINE"
+"""Scheme of the concepts that no public scheme has; DICOM (PS3.16 chapter 8) wants "99" before a private one."""
+FRACTURE = Code("72704001", "SCT", "Fracture")
+FRACTURE_PROBABILITY = Code("FX-PROBABILITY", PRIVATE, "Fracture probability")
+CONFIDENCE = Code("DET-CONFIDENCE", PRIVATE, "Detection confidence")
+VOLUME = codes.SCT.Volume
+NO_UNITS = codes.UCUM.NoUnits
+CUBIC_MM = codes.UCUM.CubicMillimeter
+STATUS = Code("FX-STATUS", PRIVATE, "Status of the suspected fracture")
+STATUSES = {
+    "suggested": Code("SUGGESTED", PRIVATE, "Suggested by the algorithm, not reviewed"),
+    "accepted": Code("ACCEPTED", PRIVATE, "Accepted by a reader"),
+    "rejected": Code("REJECTED", PRIVATE, "Rejected by a reader"),
+    "added": Code("ADDED", PRIVATE, "Added by a reader"),
+}
+VISIBLE = Code("VISIBLE", PRIVATE, "Visible in the scan")
+VISIBILITIES = {
+    "full": Code("VISIBLE-FULL", PRIVATE, "Fully visible"),
+    "partial": Code("VISIBLE-PART", PRIVATE, "Partly visible"),
+    "no": Code("VISIBLE-NO", PRIVATE, "Not visible"),
+}
+ASSESSED = Code("ASSESSED", PRIVATE, "Found with enough confidence to be assessed")
+ASSESSABLE = Code("ASSESSABLE", PRIVATE, "Fracture can be assessed")
+NOT_ASSESSABLE_BECAUSE = Code("NOT-ASSESSABLE", PRIVATE, "Why a fracture cannot be assessed")
+YES_NO = {True: Code("373066001", "SCT", "Yes"), False: Code("373067005", "SCT", "No")}
+COMMENT = codes.DCM.Comment
+BOUNDED_BY = codes.SCT.BoundedBy
+AI = codes.DCM.ArtificialIntelligence
+PROCEDURE = codes.LN.CTUnspecifiedBodyRegion
+"""A source may be any CT that shows the neck."""
+
+
+def code_key(code: Code) -> tuple[str, str]:
+    """What tells codes apart: scheme and value; the meaning is only words."""
+    return str(code.scheme_designator), str(code.value)
+
+
+def name_of(code: Code | None, names: dict) -> Any:
+    """The key of ``names`` (name to code) that stands for ``code``; ``None`` where none does."""
+    if code is None:
+        return None
+    return next((name for name, known in names.items() if code_key(known) == code_key(code)), None)
+
+
+@lru_cache(maxsize=1)
+def level_codes() -> dict[str, Code]:
+    """The SNOMED CT codes of C1-C7 by level, from ``Resources/Terminology/CSpineFracture.term.json``."""
+    return {level: _code(entry) for level, entry in _types().items() if level in LEVELS}
+
+
+@lru_cache(maxsize=1)
+def level_colours() -> dict[str, color.CIELabColor]:
+    """The recommended colours of C1-C7 by level."""
+    return {
+        level: color.CIELabColor.from_rgb(*entry["recommendedDisplayRGBValue"]) for level, entry in _types().items()
+    }
+
+
+def anatomical_structure() -> Code:
+    """The category of the segments."""
+    return _code(_document()["SegmentationCodes"]["Category"][0])
+
+
+def _document() -> dict:
+    return json.loads(resource_path("Terminology/CSpineFracture.term.json").read_text(encoding="utf-8"))
+
+
+def _types() -> dict[str, dict]:
+    return {
+        kind["3dSlicerLabel"]: kind
+        for category in _document()["SegmentationCodes"]["Category"]
+        for kind in category["Type"]
+    }
+
+
+def _code(entry: dict) -> Code:
+    return Code(entry["CodeValue"], entry["CodingSchemeDesignator"], entry["CodeMeaning"])
