@@ -7,13 +7,13 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 from slicer.i18n import translate
-from slicer.parameterNodeWrapper import parameterNodeWrapper
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
     ScriptedLoadableModuleTest,
     ScriptedLoadableModuleWidget,
 )
+from slicer.util import VTKObservationMixin
 
 
 def addLibraryToPath():
@@ -27,6 +27,7 @@ class CSpineFracture(ScriptedLoadableModule):
     def __init__(self, parent):
         super().__init__(parent)
         addLibraryToPath()
+        from CSpineFractureLib.panel.sample_data import register_sample_data
         from CSpineFractureLib.resources import resource_path
 
         parent.title = _("Cervical Spine Fracture")
@@ -35,16 +36,17 @@ class CSpineFracture(ScriptedLoadableModule):
         parent.helpText = _("Finds the vertebrae C1 to C7 and suspected fractures in CT. Research use only.")
         parent.acknowledgementText = _("The methods are those of the documents named in the project's README.")
         parent.icon = qt.QIcon(str(resource_path("Icons/CSpineFracture.png")))
+        slicer.app.connect("startupCompleted()", register_sample_data)
 
 
-@parameterNodeWrapper
-class CSpineFractureParameterNode:
-    inputVolume: slicer.vtkMRMLScalarVolumeNode
+class CSpineFractureWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
 
-
-class CSpineFractureWidget(ScriptedLoadableModuleWidget):
     def setup(self):
         super().setup()
+        from CSpineFractureLib.panel.panel import Panel
         from CSpineFractureLib.resources import resource_path
 
         form = slicer.util.loadUI(str(resource_path("UI/CSpineFracture.ui")))
@@ -52,38 +54,25 @@ class CSpineFractureWidget(ScriptedLoadableModuleWidget):
         form.setMRMLScene(slicer.mrmlScene)
         self.ui = slicer.util.childWidgetVariables(form)
         self.logic = CSpineFractureLogic()
-        self.parameterNode = None
-        self.ui.applyButton.connect("clicked(bool)", self.onApply)
-        self.ui.openButton.connect("clicked(bool)", self.onOpen)
+        self.panel = Panel(self.ui, slicer.mrmlScene)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, lambda caller, event: self.exit())
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, lambda caller, event: self.enter())
         self.enter()
 
     def enter(self):
-        """Tie the widgets to the parameter node of the scene as it is now."""
-        self.exit()
-        self.parameterNode = CSpineFractureParameterNode(self.logic.getParameterNode())
-        self.guiTag = self.parameterNode.connectGui(self.ui)
+        self.panel.attach(self.logic.getParameterNode())
 
     def exit(self):
-        if self.parameterNode is not None:
-            self.parameterNode.disconnectGui(self.guiTag)
-        self.parameterNode = None
+        self.panel.detach()
 
     def cleanup(self):
-        self.exit()
-
-    def onApply(self):
-        with slicer.util.tryWithErrorDisplay(_("The analysis failed."), waitCursor=True):
-            show = lambda message: (self.ui.statusLabel.setText(message), slicer.app.processEvents())  # noqa: E731
-            self.logic.process(self.ui.inputSelector.currentNode(), onMessage=show)
-
-    def onOpen(self):
-        with slicer.util.tryWithErrorDisplay(_("The result could not be opened."), waitCursor=True):
-            slicer.util.loadScene(str(Path(self.ui.resultPath.currentPath) / "scene.mrb"))
+        self.removeObservers()
+        self.panel.close()
 
 
 class CSpineFractureLogic(ScriptedLoadableModuleLogic):
     def process(self, volumeNode, profile="default", onMessage=print):
-        """Analyse a CT volume node; returns the StudyResult and shows segments, boxes, Grad-CAM and table."""
+        """Analyse a CT volume node; returns the StudyResult and shows segments, boxes, Grad-CAM and table. Waits."""
         from CSpineFractureLib.panel.analysis import analyse
 
         result = analyse(volumeNode, profile, onMessage)
@@ -92,8 +81,14 @@ class CSpineFractureLogic(ScriptedLoadableModuleLogic):
 
 
 class CSpineFractureTest(ScriptedLoadableModuleTest):
-    def test_resources_are_found(self):
-        from CSpineFractureLib.resources import resource_path
+    def setUp(self):
+        slicer.mrmlScene.Clear()
 
-        for name in ("UI/CSpineFracture.ui", "Icons/CSpineFracture.png", "Schemas/cspine-result-1.schema.json"):
-            self.assertTrue(resource_path(name).is_file(), name)  # noqa: PT009 - Slicer runs it with unittest
+    def runTest(self):
+        """Run the self-tests of the panel, each in an empty scene."""
+        from CSpineFractureLib.panel.self_test import CHECKS
+
+        for check in CHECKS:
+            self.setUp()
+            self.delayDisplay(check.__doc__.splitlines()[0])
+            check(slicer.mrmlScene)

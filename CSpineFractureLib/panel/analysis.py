@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import slicer
 
-from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.findings.study_result import StudyResult
+from CSpineFractureLib.panel.commands import worker_command
+from CSpineFractureLib.panel.input_check import checked_volume
+from CSpineFractureLib.panel.slice_probabilities import add_slice_table
 from CSpineFractureLib.pipeline.worker_client import WorkerClient
 from CSpineFractureLib.scene.build import build_scene
-from CSpineFractureLib.scene.volume_node import volume_of_node
 
 
 def analyse(
@@ -25,23 +24,15 @@ def analyse(
     """Analyse a CT volume node and show the results beside it: segments, boxes, Grad-CAM and table.
 
     Waits for the result and calls ``on_message`` with each progress message meanwhile. ``command`` starts the worker;
-    by default the program's own Python. Raises ``UserError`` when there is no node or it holds no CT, and what
+    by default the program's own Python. Raises ``UserError`` as ``checked_volume`` does, and what
     ``WorkerClient.run`` raises; the scene is then as it was.
     """
-    if node is None:
-        message = "No CT is chosen: load one and choose it under 'CT volume'."
-        raise UserError(message)
-    volume = volume_of_node(node)
+    volume = checked_volume(node)
 
     def on_event(event: dict[str, Any]) -> None:
         on_message(event["message"])
 
-    with WorkerClient(command or _worker_command()) as client:
+    with WorkerClient(command or worker_command()) as client:
         _grid, study = client.run(volume, profile, on_event=on_event)
-    build_scene(node.GetScene(), volume, study, node)
+    add_slice_table(node.GetScene(), build_scene(node.GetScene(), volume, study, node), study.result)
     return study.result
-
-
-def _worker_command() -> tuple[str, ...]:
-    """Inside 3D Slicer ``sys.executable`` is the program itself, which is no Python; PythonSlicer is."""
-    return (shutil.which("PythonSlicer") or sys.executable, "-m", "CSpineFractureLib.pipeline.worker", "auto")

@@ -39,7 +39,7 @@ def locate(column: ColumnMap, view: CanonicalView, evidence: np.ndarray, heights
     """
     places = candidates(column.heat)
     heat = np.array([[_highest(one, place) for place in places] for one in column.heat]).reshape(len(column.heat), -1)
-    ras = column.ras_of(places, view)
+    ras = column.ras_of(np.array([_middle(column.heat.max(axis=0), place) for place in places]).reshape(-1, 3), view)
     further = np.stack([_names_at(s, evidence, heights) for s in ras[:, 2]], axis=1) if len(ras) else None
     bodies = name_bodies(places * np.array(GRID_MM), heat, further)
     return _with_slabs(bodies, ras[[body.place for body in bodies]])
@@ -87,6 +87,13 @@ def map_boxes(column: ColumnMap, view: CanonicalView, k: int) -> list[SliceBox]:
 
 def _highest(heat: np.ndarray, place: np.ndarray) -> float:
     return float(heat[tuple(slice(max(0, n - AROUND), n + AROUND + 1) for n in place)].max())
+
+
+def _middle(heat: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """The centre of the warmth around a place, finer than the grid."""
+    around = tuple(slice(max(0, n - AROUND), n + AROUND + 1) for n in place)
+    index = np.indices(heat[around].shape).reshape(3, -1)
+    return (index * heat[around].ravel()).sum(axis=1) / heat[around].sum() + [part.start for part in around]
 
 
 def _with_slabs(bodies: list[NamedBody], middles: np.ndarray) -> list[LocatedLevel]:

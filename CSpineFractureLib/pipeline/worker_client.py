@@ -222,23 +222,11 @@ class WorkerClient:
 
     def kill(self) -> None:
         """End the process and all its children at once; the next study starts a new worker."""
-        import psutil  # imported late: only needed here
-
         process, self._process = self._process, None
         self._run_id = self._kill_at = None
         if process is None:
             return
-        family: list[psutil.Process] = []
-        try:
-            parent = psutil.Process(process.pid)
-            family = [*parent.children(recursive=True), parent]
-        except psutil.NoSuchProcess:
-            pass
-        for member in family:
-            try:
-                member.kill()
-            except psutil.NoSuchProcess:
-                continue
+        _kill_tree(process)
         process.wait()
         _close_quietly(process.stdin)
         self._forget_files()
@@ -292,6 +280,22 @@ class WorkerClient:
             if self._on_log is not None:
                 self._on_log(line.rstrip("\n"))
         process.stderr.close()
+
+
+def _kill_tree(process: subprocess.Popen) -> None:
+    """Kill a process and its children; without psutil, which Slicer's Python may lack, the process alone."""
+    try:
+        import psutil  # imported late: only needed here
+    except ImportError:
+        process.kill()
+        return
+    family: list[psutil.Process] = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        parent = psutil.Process(process.pid)
+        family = [*parent.children(recursive=True), parent]
+    for member in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.kill()
 
 
 def _close_quietly(stream: Any) -> None:

@@ -11,7 +11,15 @@ from CSpineFractureLib.findings.study_output import StudyOutput
 from CSpineFractureLib.scene import roles
 from CSpineFractureLib.scene.boxes_node import add_fracture_box, add_vertebra_box
 from CSpineFractureLib.scene.cam_node import add_cam_node, volume_rendering_of
-from CSpineFractureLib.scene.hierarchy import add_folder, add_subfolder, put_in_folder, share_transform
+from CSpineFractureLib.scene.hierarchy import (
+    FRACTURE_FOLDER,
+    VERTEBRA_FOLDER,
+    add_folder,
+    add_subfolder,
+    put_in_folder,
+    share_transform,
+)
+from CSpineFractureLib.scene.json_node import add_json_node, settled
 from CSpineFractureLib.scene.level_names_node import add_level_names_node
 from CSpineFractureLib.scene.segmentation_node import add_segmentation_node
 from CSpineFractureLib.scene.slice_layers import show_layers
@@ -22,7 +30,11 @@ from CSpineFractureLib.volume.ct_volume import CTVolume
 
 @dataclass
 class SceneNodes:
-    """The nodes of one study. ``cam`` is ``None`` where no Grad-CAM was made; boxes stand in the result's order."""
+    """The nodes of one study. ``cam`` is ``None`` where no Grad-CAM was made.
+
+    Boxes stand in the result's order until corrections add some. ``result`` holds ``result.json``, ``corrections`` the
+    log of corrections; both are ``None`` in scenes of older versions.
+    """
 
     volume: slicer.vtkMRMLScalarVolumeNode
     segmentation: slicer.vtkMRMLSegmentationNode
@@ -31,6 +43,8 @@ class SceneNodes:
     cam: slicer.vtkMRMLScalarVolumeNode | None = None
     vertebra_boxes: list[slicer.vtkMRMLMarkupsROINode] = field(default_factory=list)
     fracture_boxes: list[slicer.vtkMRMLMarkupsROINode] = field(default_factory=list)
+    result: slicer.vtkMRMLTextNode | None = None
+    corrections: slicer.vtkMRMLTextNode | None = None
 
     @property
     def boxes(self) -> list[slicer.vtkMRMLMarkupsROINode]:
@@ -85,6 +99,8 @@ def _add_nodes(
         table=add_table_node(scene, result),
         vertebra_boxes=[add_vertebra_box(scene, vertebra) for vertebra in shown],
         fracture_boxes=[add_fracture_box(scene, fracture) for fracture in result.fractures],
+        result=add_json_node(scene, "Result", settled(result).to_dict()),
+        corrections=add_json_node(scene, "Corrections", []),
     )
     if output.cam is not None and output.cam_ijk_to_ras is not None and output.cam.size:
         nodes.cam = add_cam_node(scene, output.cam, output.cam_ijk_to_ras)
@@ -98,6 +114,8 @@ def _mark(nodes: SceneNodes, study: str) -> None:
     roles.mark(nodes.segmentation, roles.SEGMENTATION, study)
     roles.mark(nodes.level_names, roles.LEVEL_NAMES, study)
     roles.mark(nodes.table, roles.TABLE, study)
+    roles.mark(nodes.result, roles.RESULT, study)
+    roles.mark(nodes.corrections, roles.CORRECTIONS, study)
     if nodes.cam is not None:
         roles.mark(nodes.cam, roles.CAM, study)
     for box in nodes.vertebra_boxes:
@@ -106,11 +124,15 @@ def _mark(nodes: SceneNodes, study: str) -> None:
         roles.mark(box, roles.FRACTURE_BOX, study)
 
 
+def _listed(nodes: SceneNodes) -> list[slicer.vtkMRMLNode | None]:
+    return [nodes.segmentation, nodes.cam, nodes.table, nodes.level_names, nodes.result, nodes.corrections]
+
+
 def _arrange(scene: slicer.vtkMRMLScene, nodes: SceneNodes) -> None:
     share_transform(nodes.volume, [nodes.segmentation, nodes.cam, nodes.level_names, *nodes.boxes])
     folder = add_folder(scene, nodes.volume)
-    put_in_folder(scene, folder, [nodes.segmentation, nodes.cam, nodes.table, nodes.level_names])
+    put_in_folder(scene, folder, _listed(nodes))
     if nodes.vertebra_boxes:
-        put_in_folder(scene, add_subfolder(scene, folder, "Vertebra boxes"), nodes.vertebra_boxes)
+        put_in_folder(scene, add_subfolder(scene, folder, VERTEBRA_FOLDER), nodes.vertebra_boxes)
     if nodes.fracture_boxes:
-        put_in_folder(scene, add_subfolder(scene, folder, "Suspected fractures"), nodes.fracture_boxes)
+        put_in_folder(scene, add_subfolder(scene, folder, FRACTURE_FOLDER), nodes.fracture_boxes)

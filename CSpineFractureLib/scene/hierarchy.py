@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import slicer
+import vtk
 
 FOLDER_NAME = "CSpineFracture results"
+VERTEBRA_FOLDER, FRACTURE_FOLDER = "Vertebra boxes", "Suspected fractures"
 
 
 def add_folder(scene: slicer.vtkMRMLScene, volume_node: slicer.vtkMRMLScalarVolumeNode) -> int:
@@ -32,6 +34,28 @@ def put_in_folder(scene: slicer.vtkMRMLScene, folder: int, nodes: Iterable[slice
     for node in nodes:
         if node is not None:
             hierarchy.CreateItem(folder, node)
+
+
+def put_beside(scene: slicer.vtkMRMLScene, neighbour: slicer.vtkMRMLNode, name: str, node: slicer.vtkMRMLNode) -> None:
+    """Move a node into the folder ``name`` that stands beside ``neighbour``; the folder is made where there is none."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    folder = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(neighbour))
+    item = hierarchy.GetItemChildWithName(folder, name) or add_subfolder(scene, folder, name)
+    hierarchy.CreateItem(item, node)
+
+
+def take_out(scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLNode) -> None:
+    """Take a node's item out of the hierarchy, with the folder around it where that is empty then; the node stays."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    item = hierarchy.GetItemByDataNode(node)
+    if item == hierarchy.GetInvalidItemID():
+        return
+    folder = hierarchy.GetItemParent(item)
+    hierarchy.RemoveItem(item, False, False)
+    inside = vtk.vtkIdList()
+    hierarchy.GetItemChildren(folder, inside, False)
+    if inside.GetNumberOfIds() == 0:
+        hierarchy.RemoveItem(folder, False, False)
 
 
 def share_transform(

@@ -19,9 +19,7 @@ def add_level_names_node(
     """Add a locked point list with one point per level, named "C1" to "C7", in front of the vertebra's box (RAS)."""
     node = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", name)
     node.CreateDefaultDisplayNodes()
-    for vertebra in vertebrae:
-        index = node.AddControlPoint(name_place(vertebra).tolist(), vertebra.level)
-        node.SetNthControlPointDescription(index, vertebra.id)
+    fill_level_names(node, vertebrae)
     node.SetLocked(True)
     node.SetSelectable(False)
     display = node.GetDisplayNode()
@@ -34,6 +32,20 @@ def add_level_names_node(
     display.SetPropertiesLabelVisibility(False)
     display.SetPointLabelsVisibility(True)
     return node
+
+
+def fill_level_names(node: slicer.vtkMRMLMarkupsFiducialNode, vertebrae: Sequence[VertebraFinding]) -> None:
+    """Let a point list hold one point per vertebra, in their order; points that are there are used again."""
+    while node.GetNumberOfControlPoints() > len(vertebrae):
+        node.RemoveNthControlPoint(node.GetNumberOfControlPoints() - 1)
+    for index, vertebra in enumerate(vertebrae):
+        place = name_place(vertebra).tolist()
+        if index < node.GetNumberOfControlPoints():
+            node.SetNthControlPointPosition(index, *place)
+            node.SetNthControlPointLabel(index, vertebra.level)
+        else:
+            node.AddControlPoint(place, vertebra.level)
+        node.SetNthControlPointDescription(index, vertebra.id)
 
 
 def name_place(vertebra: VertebraFinding) -> np.ndarray:

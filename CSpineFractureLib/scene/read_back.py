@@ -7,11 +7,12 @@ import slicer
 import vtk
 
 from CSpineFractureLib.errors import UserError
-from CSpineFractureLib.findings.study_result import LEVELS, Box
+from CSpineFractureLib.findings.study_result import LEVELS, Box, StudyResult
 from CSpineFractureLib.scene import roles
 from CSpineFractureLib.scene.arrays import image_array, numpy_matrix
 from CSpineFractureLib.scene.boxes_node import box_of_node
 from CSpineFractureLib.scene.build import SceneNodes
+from CSpineFractureLib.scene.json_node import json_of_node
 
 
 def studies_in(scene: slicer.vtkMRMLScene) -> list[str]:
@@ -44,6 +45,8 @@ def nodes_of_scene(scene: slicer.vtkMRMLScene, study: str | None = None) -> Scen
         cam=next(iter(of(roles.CAM)), None),
         vertebra_boxes=of(roles.VERTEBRA_BOX),
         fracture_boxes=of(roles.FRACTURE_BOX),
+        result=next(iter(of(roles.RESULT)), None),
+        corrections=next(iter(of(roles.CORRECTIONS)), None),
     )
 
 
@@ -92,6 +95,33 @@ def _put(labels: np.ndarray, ijk_to_ras: np.ndarray, image: slicer.vtkOrientedIm
         hit = inside.copy()
         hit[inside] = mask[at[2, inside], at[1, inside], at[0, inside]]
         labels[k, points[1, hit], points[0, hit]] = label
+
+
+def stored_result(nodes: SceneNodes) -> StudyResult:
+    """The result that is kept in the scene, as the latest correction left it.
+
+    Raises ``UserError`` where the scene does not keep it (it was made by an older version) or it is damaged.
+    """
+    if nodes.result is None or nodes.corrections is None:
+        message = "The results in the scene come from an older version and cannot be corrected: analyse the CT again."
+        raise UserError(message)
+    try:
+        return StudyResult.from_dict(json_of_node(nodes.result))
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        message = "The result that is kept in the scene is damaged: analyse the CT again."
+        raise UserError(message) from error
+
+
+def result_of_scene(scene: slicer.vtkMRMLScene, study: str | None = None) -> StudyResult:
+    """The result of a study, by default of the latest, with every box where it stands in the scene now (RAS mm).
+
+    Raises ``UserError`` as ``nodes_of_scene`` and ``stored_result`` do.
+    """
+    nodes = nodes_of_scene(scene, study)
+    result, boxes = stored_result(nodes), boxes_by_finding(nodes)
+    for finding in (*result.vertebrae, *result.fractures):
+        finding.box = boxes.get(finding.id, finding.box)
+    return result
 
 
 def boxes_by_finding(nodes: SceneNodes) -> dict[str, Box]:

@@ -16,6 +16,8 @@ FRACTURE_BOX = "fracture box"
 LEVEL_NAMES = "level names"
 CAM = "cam"
 TABLE = "table"
+RESULT = "result"
+CORRECTIONS = "corrections"
 
 
 def mark(node: slicer.vtkMRMLNode, role: str, study: str) -> None:

@@ -24,16 +24,22 @@ COLUMNS = (
 def add_table_node(scene: slicer.vtkMRMLScene, result: StudyResult, name: str = "Findings") -> slicer.vtkMRMLTableNode:
     """Add a locked table: one row per level C1-C7, then one per suspected fracture, as in ``findings.csv``."""
     node = scene.AddNewNodeByClass("vtkMRMLTableNode", name)
+    fill_table(node, result)
+    node.SetUseColumnTitleAsColumnHeader(True)
+    node.SetLocked(True)
+    return node
+
+
+def fill_table(node: slicer.vtkMRMLTableNode, result: StudyResult) -> None:
+    """Write the rows of a result into a table in place of those that are there."""
     rows = [_cells(row) for row in result_rows(result)]
+    node.RemoveAllColumns()
     for index, title in enumerate(COLUMNS):
         column = vtk.vtkStringArray()
         column.SetName(title)
         for cells in rows:
             column.InsertNextValue(cells[index])
         node.AddColumn(column)
-    node.SetUseColumnTitleAsColumnHeader(True)
-    node.SetLocked(True)
-    return node
 
 
 def _cells(row: FindingRow) -> tuple[str, ...]:

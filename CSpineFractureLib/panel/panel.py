@@ -1,0 +1,126 @@
+"""The whole panel: the widgets of the .ui file, the parameter node and the scene, tied together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from CSpineFractureLib.errors import UserError
+from CSpineFractureLib.panel.commands import device_command, worker_command
+from CSpineFractureLib.panel.device_line import DeviceLine
+from CSpineFractureLib.panel.parameters import PanelParameters
+from CSpineFractureLib.panel.results_panel import ResultsPanel
+from CSpineFractureLib.panel.run_panel import RunPanel
+from CSpineFractureLib.scene.files import load_scene
+
+Command = Callable[[str], Sequence[str]]
+
+
+class Panel:
+    """What the module's widget shows. ``attach`` ties it to a parameter node, ``detach`` unties it.
+
+    Parameters
+    ----------
+    ui
+        The widgets of ``CSpineFracture.ui`` by name.
+    scene
+        The application's scene.
+    worker, device
+        How to start the two child processes, given the device's name; tests give their own.
+    """
+
+    def __init__(
+        self, ui: Any, scene: slicer.vtkMRMLScene, worker: Command = worker_command, device: Command = device_command
+    ) -> None:
+        self.ui, self._scene = ui, scene
+        self.parameters: PanelParameters | None = None
+        self._tags: list[tuple[Any, int]] = []
+        self._seen: tuple = ()
+        self._asked: str | None = None
+        self.results = ResultsPanel(ui, scene)
+        self.run = RunPanel(ui, self._request, self.results.show, worker)
+        self._device_line = DeviceLine(ui.deviceLine, device)
+        ui.openButton.connect("clicked(bool)", self._on_open)
+
+    def attach(self, parameter_node: slicer.vtkMRMLScriptedModuleNode) -> None:
+        """Show and follow the choices in a parameter node, and the studies in the scene."""
+        self.detach()
+        self.parameters = self.results.parameters = PanelParameters(parameter_node)
+        self._gui_tag = self.parameters.connectGui(self.ui)
+        self._observe(parameter_node, "ModifiedEvent", self._on_parameters)
+        for event in (self._scene.EndCloseEvent, self._scene.EndImportEvent, self._scene.NodeRemovedEvent):
+            self._observe(self._scene, event, self._on_scene)
+        self._choose_volume()
+        self.results.list_studies()
+        self.results.refresh()
+        self._on_parameters()
+
+    def detach(self) -> None:
+        """Let go of parameter node and scene; a running analysis goes on."""
+        for node, tag in self._tags:
+            node.RemoveObserver(tag)
+        self._tags.clear()
+        self.results.close()
+        if self.parameters is not None:
+            self.parameters.disconnectGui(self._gui_tag)
+        self.parameters = self.results.parameters = None
+        self._seen = ()
+
+    def close(self) -> None:
+        """End the child processes and let go of everything."""
+        self.run.session.close()
+        self._device_line.close()
+        self.detach()
+
+    def _observe(self, node: Any, event: Any, callback: Callable) -> None:
+        self._tags.append((node, node.AddObserver(event, callback)))
+
+    def _request(self) -> dict[str, Any]:
+        if self.parameters is None:
+            return {"node": None}
+        return {
+            "node": self.parameters.inputVolume,
+            "profile": self.parameters.profile.value,
+            "device": self.parameters.device.value,
+            "thresholds": {"fracture": self.parameters.fractureThreshold},
+        }
+
+    def _choose_volume(self) -> None:
+        """Offer the first CT where none is chosen: the usual case is one CT in the scene."""
+        if self.parameters.inputVolume is None and self.ui.inputSelector.currentNode() is not None:
+            self.parameters.inputVolume = self.ui.inputSelector.currentNode()
+
+    def _on_parameters(self, *_event: object) -> None:
+        if self.parameters is None:
+            return
+        now = self.parameters
+        if now.device.value != self._asked:
+            self._asked = now.device.value
+            self._device_line.ask(self._asked)
+        whole = (now.hideUntilRead, now.fractureThreshold)
+        if self._seen != whole:
+            self._seen = whole
+            self.results.refresh()
+        else:
+            self.results.refresh_views()
+        self.run.refresh()
+
+    def _on_scene(self, *_event: object) -> None:
+        if self.parameters is not None and not self._scene.IsClosing():
+            self.results.list_studies()
+            self.run.refresh()
+
+    def _on_open(self) -> None:
+        path = Path(self.ui.resultPath.currentPath) / "scene.mrb"
+        try:
+            with slicer.util.WaitCursor():
+                load_scene(self._scene, path)
+        except UserError as error:
+            self.ui.statusLabel.setText(str(error))
+            return
+        self.results.list_studies()
+        self.ui.statusLabel.setText(_("Opened {path}.").format(path=path))

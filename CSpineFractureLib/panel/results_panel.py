@@ -1,0 +1,160 @@
+"""The sections that show findings: a study's table and curve, what is visible, and hiding until the reader has read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from CSpineFractureLib.panel.display import set_window, show_study, show_volume
+from CSpineFractureLib.panel.findings_rows import PanelRow, level_rows
+from CSpineFractureLib.panel.findings_table import FindingsTable
+from CSpineFractureLib.panel.jump import jump_to, place_of_level
+from CSpineFractureLib.panel.parameters import PanelParameters, shown_of
+from CSpineFractureLib.panel.probability_bar import curve_picture
+from CSpineFractureLib.panel.sagittal_layout import show_sagittal_first
+from CSpineFractureLib.panel.slice_probabilities import slice_curve
+from CSpineFractureLib.scene import roles
+from CSpineFractureLib.scene.read_back import nodes_of_scene, studies_in
+
+READ = "CSpineFracture.Read"
+"""Attribute of a study's table: "yes" once the reader has read the CT without the findings."""
+_CURVE_HEIGHT = 96
+
+
+class ResultsPanel:
+    """Ties the widgets of the sections "Findings" and "Display" to the studies in a scene."""
+
+    def __init__(self, ui: Any, scene: slicer.vtkMRMLScene) -> None:
+        self._ui, self._scene = ui, scene
+        self.parameters: PanelParameters | None = None
+        self.table = FindingsTable(ui.findingsTable, ui.filterBox, ui.findingLabel, self._on_row)
+        self._studies: list[str] = []
+        self._observed: tuple[slicer.vtkMRMLTableNode, int] | None = None
+        ui.studyBox.connect("currentIndexChanged(int)", self._on_study)
+        ui.readButton.connect("clicked(bool)", self._on_read)
+        ui.previousButton.connect("clicked(bool)", lambda: self.table.step(-1))
+        ui.nextButton.connect("clicked(bool)", lambda: self.table.step(1))
+        ui.layoutButton.connect("clicked(bool)", lambda: show_sagittal_first(self._scene))
+        self._shortcuts = [self._shortcut("N", 1), self._shortcut("P", -1)]
+
+    @property
+    def study(self) -> str | None:
+        """The study that is shown."""
+        index = self._ui.studyBox.currentIndex
+        return self._studies[index] if 0 <= index < len(self._studies) else None
+
+    @property
+    def is_hidden(self) -> bool:
+        """Whether the study's findings wait until the reader has read."""
+        table = self._table_node()
+        return table is not None and self.parameters.hideUntilRead and table.GetAttribute(READ) != "yes"
+
+    def show(self, study: str) -> None:
+        """Choose a study, with its CT in the slice views, and look at its most suspected level."""
+        self.list_studies()
+        self._ui.studyBox.setCurrentIndex(self._studies.index(study))
+        show_volume(self._scene, nodes_of_scene(self._scene, study).volume)
+        self.refresh()
+
+    def list_studies(self) -> None:
+        """Offer the studies that are in the scene now, the latest first; the chosen one stays chosen."""
+        chosen, found = self.study, studies_in(self._scene)[::-1]
+        if found == self._studies:
+            return
+        self._studies = found
+        box = self._ui.studyBox
+        box.blockSignals(True)
+        box.clear()
+        for number, study in zip(range(len(found), 0, -1), found, strict=True):
+            volume = nodes_of_scene(self._scene, study).volume
+            name = _("CT no longer here") if volume is None else volume.GetName()
+            box.addItem(_("{number}: {name}").format(number=number, name=name))
+        if found:
+            box.setCurrentIndex(found.index(chosen) if chosen in found else 0)
+        box.blockSignals(False)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Bring table, curve and views up to date with scene and choices."""
+        if self.parameters is None:
+            return
+        study, hidden = self.study, self.is_hidden
+        table = self._table_node()
+        self._observe(table)
+        self._ui.readButton.setVisible(hidden)
+        for widget in (self._ui.findingsTable, self._ui.filterBox, self._ui.previousButton, self._ui.nextButton):
+            widget.enabled = study is not None and not hidden
+        nothing = study is None or hidden
+        self.table.fill([] if nothing or table is None else level_rows(table))
+        self._draw_curve(None if nothing else study)
+        self.refresh_views()
+        if hidden:
+            self._ui.findingLabel.setText(_("The findings wait until you have read the CT."))
+        elif study is None:
+            self._ui.findingLabel.setText(_("No findings yet: press the button above."))
+
+    def refresh_views(self) -> None:
+        """Bring the views alone up to date: visibility, Grad-CAM and window."""
+        show_study(self._scene, None if self.is_hidden else self.study, shown_of(self.parameters))
+        volume = self.parameters.inputVolume
+        if volume is not None:
+            set_window(volume, self.parameters.window.window())
+
+    def close(self) -> None:
+        """Let go of the scene's nodes."""
+        self._observe(None)
+
+    def _table_node(self) -> slicer.vtkMRMLTableNode | None:
+        """The findings table of the study that is shown; ``None`` too where the user has deleted it."""
+        return None if self.study is None else nodes_of_scene(self._scene, self.study).table
+
+    def _shortcut(self, key: str, direction: int) -> Any:
+        shortcut = qt.QShortcut(qt.QKeySequence(key), self._ui.resultsCollapsibleButton)
+        shortcut.setContext(qt.Qt.WidgetWithChildrenShortcut)
+        shortcut.connect("activated()", lambda: self.table.step(direction))
+        return shortcut
+
+    def _on_row(self, row: PanelRow) -> None:
+        place = place_of_level(nodes_of_scene(self._scene, self.study), row.level)
+        if place is not None:
+            jump_to(self._scene, place)
+
+    def _on_study(self, _index: int) -> None:
+        if self.study is not None:
+            volume = nodes_of_scene(self._scene, self.study).volume
+            if volume is not None:
+                show_volume(self._scene, volume)
+        self.refresh()
+
+    def _on_read(self) -> None:
+        self._table_node().SetAttribute(READ, "yes")
+        self.refresh()
+
+    def _observe(self, table: slicer.vtkMRMLTableNode | None) -> None:
+        """Follow corrections: they change the table in the scene."""
+        if self._observed is not None:
+            if self._observed[0] is table:
+                return
+            self._observed[0].RemoveObserver(self._observed[1])
+        self._observed = None
+        if table is not None:
+            self._observed = (table, table.AddObserver("ModifiedEvent", self._on_table))
+
+    def _on_table(self, *_event: object) -> None:
+        table = self._observed[0]
+        if not self.is_hidden and table.GetAttribute(roles.STUDY) == self.study and level_rows(table):
+            self.table.fill(level_rows(table))
+
+    def _draw_curve(self, study: str | None) -> None:
+        label = self._ui.plotLabel
+        curve = None if study is None else slice_curve(self._scene, study)
+        label.setVisible(curve is not None)
+        if curve is not None:
+            ink = label.palette.color(qt.QPalette.WindowText)
+            width = max(200, self._ui.findingsTable.width - 2)
+            ratio = label.devicePixelRatioF()
+            threshold = self.parameters.fractureThreshold
+            label.setPixmap(curve_picture(curve, threshold, width, _CURVE_HEIGHT, ratio, ink))

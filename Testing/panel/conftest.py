@@ -1,0 +1,7 @@
+"""The fixtures of ``panel_fixtures`` for every test of this folder."""
+
+from __future__ import annotations
+
+from panel_fixtures import a_panel, slicer_program
+
+__all__ = ["a_panel", "slicer_program"]
