@@ -58,7 +58,11 @@ def test_the_module_registers_its_sample_when_the_program_has_started(module, sl
 
 
 def test_the_stand_in_refuses_what_the_program_does_not_have(slicer_program):
+    import inventory
     import qt
+
+    if not inventory.FILE.is_file():
+        pytest.skip("no list of what the program has at ../shared/slicer-api/slicer_api.json")
 
     with pytest.raises(AttributeError, match="no frobnicate"):
         qt.QPushButton().frobnicate()
