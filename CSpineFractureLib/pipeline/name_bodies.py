@@ -20,7 +20,7 @@ DISTANCE_SD, SIZE_SD = 0.22, 0.12
 """Of the logarithms."""
 FULL_HEAT, WORTH = 0.6, 0.12
 """Heat that proves a body, and the share of it from which a place is worth a link of the chain."""
-BODY_WEIGHT, NAME_WEIGHT, FURTHER_WEIGHT, SKIP_WEIGHT = 2.0, 0.6, 0.8, 3.0
+BODY_WEIGHT, NAME_WEIGHT, FURTHER_WEIGHT, SKIP_WEIGHT = 2.0, 0.6, 0.4, 3.0
 """Of a body's heat of whatever name, of its name, of further evidence for the name, and against passing a body by.
 
 Chosen, with ``DISTANCE_SD``, on 16 marked real CT; seven others were kept out.

@@ -39,6 +39,8 @@ from CSpineFractureLib.pipeline.suspicion import (
 from CSpineFractureLib.volume.ct_volume import CTVolume
 
 LEAST_VOLUME_MM3 = 400.0
+LOCATED_WAY_MM = 6.0
+"""From the middle that the sagittal network sees to that of the mask: farther away, the mask holds another bone."""
 
 
 def run(volume: CTVolume, context: RunContext) -> StudyOutput:
@@ -60,7 +62,8 @@ def run(volume: CTVolume, context: RunContext) -> StudyOutput:
     gate = fracture_assessable(view.spacing_mm)
     fractures = {s.k: s.probability for s in suspicions} if gate is True else {}
     result.slices = slice_rows(view, fractures, level_scores(slices))
-    result.vertebrae = [_vertebra(level, labels, view, suspicions, gate) for level in levels]
+    own_way = LOCATED_WAY_MM if found.column is not None else np.inf
+    result.vertebrae = [_vertebra(level, labels, view, suspicions, gate, own_way) for level in levels]
     threshold = context.threshold("fracture", FRACTURE)
     lean = column_lean([vertebra.center_ras for vertebra in result.vertebrae])
     if lean > STRONG_LEAN_DEG:
@@ -89,11 +92,14 @@ def _vertebra(
     view: CanonicalView,
     suspicions: list[SliceSuspicion],
     gate: Literal[True] | str,
+    own_way_mm: float,
 ) -> VertebraFinding:
     name = level_name(level.index)
     mask = labels == level.index + 1
     (place,) = ndimage.find_objects(mask.astype(np.uint8))
     centre = body_centre(mask, place, view, level.center_ras, first=level.index == 0)
+    if np.linalg.norm(centre - level.center_ras) > own_way_mm:
+        centre = level.center_ras
     low, high = ras_hull(view, place)
     cut = level.slab.cut_above or level.slab.cut_below or body_cut(mask, view, place)
     visible = "partial" if cut else "full"
