@@ -87,7 +87,8 @@ def _passed(places_mm: np.ndarray, distance: np.ndarray, body: np.ndarray) -> np
                 continue
             along = (places_mm - places_mm[upper]) @ way / distance[upper, lower] ** 2
             aside = np.linalg.norm(places_mm - places_mm[upper] - along[:, None] * way, axis=1)
-            between = (along > 0) & (along < 1) & (aside < ASIDE_MM)
+            heights = places_mm[:, 0]
+            between = (heights < heights[upper]) & (heights > heights[lower]) & (aside < ASIDE_MM)
             between &= (distance[upper] > PASSED_MM) & (distance[:, lower] > PASSED_MM)
             passed[upper, lower] = body[between].max(initial=0.0)
     return passed
