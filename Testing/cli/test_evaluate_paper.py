@@ -57,7 +57,7 @@ def test_alone_it_shows_help(capfd):
 @pytest.mark.parametrize(
     ("words", "fault"),
     [
-        (("--paper", "005"), "000, 003, 004"),
+        (("--paper", "005"), "000, 001, 002, 003, 004"),
         (("--paper", "000", "--table", "8"), "table '8'"),
         (("--paper", "000", "--runs", "no-such-folder"), "no-such-folder"),
         (("--table", "2"), "Which paper"),

@@ -129,8 +129,8 @@ def test_an_unknown_profile_is_refused_with_the_list_of_known_ones(volume):
     [
         ("vertebra-yolo", "cspine train 003-vertebra-detector.*cspine models install FILE"),
         ("gcvit-yolo", "cspine train 004-level-presence.*cspine models install FILE"),
-        ("unet-cracknet", "cspine train unet-cracknet.*cspine models install unet-cracknet"),
-        ("radiograph", "cspine train radiograph.*cspine models install radiograph"),
+        ("unet-cracknet", "cspine train 002-segmentation.*cspine models install FILE"),
+        ("radiograph", "cspine train 001-radiograph.*cspine models install FILE"),
     ],
 )
 def test_a_profile_without_weights_names_the_commands_that_bring_them(volume, name, commands, tmp_path):
