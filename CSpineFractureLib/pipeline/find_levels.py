@@ -15,13 +15,13 @@ import numpy as np
 
 from CSpineFractureLib.pipeline.axial import AxialImages, detector_images, detector_input
 from CSpineFractureLib.pipeline.boxes2d import SliceBox, follow_column
-from CSpineFractureLib.pipeline.canonical import CanonicalView
 from CSpineFractureLib.pipeline.column_search import LOCATOR, ColumnMap, map_column
 from CSpineFractureLib.pipeline.context import RunContext
 from CSpineFractureLib.pipeline.discs import disc_evidence
 from CSpineFractureLib.pipeline.fuse import FusedLevel, body_evidence, fuse
 from CSpineFractureLib.pipeline.locate import LocatedLevel, locate, map_boxes, slabs_of
 from CSpineFractureLib.pipeline.slice_images import WholeSlices, slice_input
+from CSpineFractureLib.volume.canonical import CanonicalView
 
 if TYPE_CHECKING:
     from CSpineFractureLib.models.yolo import Detections
@@ -73,7 +73,9 @@ def find_levels(view: CanonicalView, context: RunContext) -> FoundColumn:
         kept = follow_column(boxes, step)
         middle = np.array(view.hu.shape[:0:-1]) / 2
         heights = np.array([view.ras_of(np.array([*middle, k]))[2] for k in order])
-        located = locate(column, view, body_evidence(kept, step), heights) if column else []
+        located = []
+        if column is not None:
+            located, column = locate(column, view, body_evidence(kept, step), heights)
         if located:
             return _fuse_located(view, located, column, boxes, order, step)
         discs = disc_evidence(view, kept, np.array(order), step)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
+from CSpineFractureLib.pipeline.borders import body_line, place_borders
 from CSpineFractureLib.pipeline.boxes2d import SliceBox
-from CSpineFractureLib.pipeline.canonical import CanonicalView
 from CSpineFractureLib.pipeline.column_search import ColumnMap, candidates
 from CSpineFractureLib.pipeline.decode import FLOOR, LevelSlab
+from CSpineFractureLib.pipeline.move_map import move_map
 from CSpineFractureLib.pipeline.name_bodies import HEIGHTS_MM, NamedBody, name_bodies
+from CSpineFractureLib.volume.canonical import CanonicalView
 from CSpineFractureLib.volume.coarse_grid import GRID_MM, to_coarse
 
 AROUND = 2
@@ -32,17 +35,26 @@ class LocatedLevel:
     confidence: float
 
 
-def locate(column: ColumnMap, view: CanonicalView, evidence: np.ndarray, heights: np.ndarray) -> list[LocatedLevel]:
-    """The levels from top to bottom, by the map of the column and what YOLO says of its slices.
+def locate(
+    column: ColumnMap, view: CanonicalView, evidence: np.ndarray, heights: np.ndarray
+) -> tuple[list[LocatedLevel], ColumnMap]:
+    """The levels from top to bottom, by the map of the column and what YOLO says of its slices, and the map to them.
 
     ``evidence`` ``[n, 8]``: see ``fuse.body_evidence``; ``heights``: S of these slices (RAS mm).
     """
+    return at_discs(with_slabs(*bodies_of(column, view, evidence, heights)), column, view)
+
+
+def bodies_of(
+    column: ColumnMap, view: CanonicalView, evidence: np.ndarray, heights: np.ndarray
+) -> tuple[list[NamedBody], np.ndarray]:
+    """The bodies of C1-C7 and T1 from top to bottom and their middles ``[n, 3]`` (RAS mm); arguments as ``locate``."""
     places = candidates(column.heat)
     heat = np.array([[_highest(one, place) for place in places] for one in column.heat]).reshape(len(column.heat), -1)
     ras = column.ras_of(np.array([_middle(column.heat.max(axis=0), place) for place in places]).reshape(-1, 3), view)
     further = np.stack([_names_at(s, evidence, heights) for s in ras[:, 2]], axis=1) if len(ras) else None
     bodies = name_bodies(places * np.array(GRID_MM), heat, further)
-    return _with_slabs(bodies, ras[[body.place for body in bodies]])
+    return bodies, ras[[body.place for body in bodies]]
 
 
 def _names_at(s: float, evidence: np.ndarray, heights: np.ndarray) -> np.ndarray:
@@ -96,7 +108,7 @@ def _middle(heat: np.ndarray, place: np.ndarray) -> np.ndarray:
     return (index * heat[around].ravel()).sum(axis=1) / heat[around].sum() + [part.start for part in around]
 
 
-def _with_slabs(bodies: list[NamedBody], middles: np.ndarray) -> list[LocatedLevel]:
+def with_slabs(bodies: list[NamedBody], middles: np.ndarray) -> list[LocatedLevel]:
     """Borders between neighbours lie where their usual heights say; those at the ends by the size of the others."""
     levels = []
     for n, body in enumerate(bodies):
@@ -113,3 +125,22 @@ def _with_slabs(bodies: list[NamedBody], middles: np.ndarray) -> list[LocatedLev
         up, down = (gap if gap is not None else (gaps[1 - side] or own / 2) for side, gap in enumerate(gaps))
         levels.append(LocatedLevel(body.level, middles[n], (s - down, s + up), body.confidence))
     return levels
+
+
+def at_discs(
+    levels: list[LocatedLevel], column: ColumnMap, view: CanonicalView
+) -> tuple[list[LocatedLevel], ColumnMap]:
+    """The levels with their borders at the discs and their middles between them, all in one line; the map likewise."""
+    if not levels:
+        return [], column
+    names = np.array([level.level for level in levels])
+    line = body_line(view, np.array([level.center_ras for level in levels]), names)
+    inner = [(upper.slab_s[0] + lower.slab_s[1]) / 2 for upper, lower in pairwise(levels)]
+    along = place_borders(line, names, np.array([levels[0].slab_s[1], *inner, levels[-1].slab_s[0]]))
+    borders, middles = line.point_at(along), line.point_at((along[:-1] + along[1:]) / 2)
+    found = []
+    for n, level in enumerate(levels):
+        forward = level.center_ras[1] - line.point_at(line.along_at(level.center_ras[2]))[1]
+        slab_s = (float(borders[n + 1, 2]), float(borders[n, 2]))
+        found.append(replace(level, center_ras=middles[n] + [0, forward, 0], slab_s=slab_s))
+    return found, move_map(column, view, line, names, borders)

@@ -20,7 +20,6 @@ from CSpineFractureLib.findings.study_result import Box, VertebraFinding
 from CSpineFractureLib.pipeline.assess import STRONG_LEAN_DEG, body_cut, column_lean, fracture_assessable
 from CSpineFractureLib.pipeline.body_centre import body_centre
 from CSpineFractureLib.pipeline.cam_volume import cam_slices, cam_volume
-from CSpineFractureLib.pipeline.canonical import CanonicalView
 from CSpineFractureLib.pipeline.classify import FRACTURE, classify_slices
 from CSpineFractureLib.pipeline.context import RunContext
 from CSpineFractureLib.pipeline.decode import level_name
@@ -36,6 +35,7 @@ from CSpineFractureLib.pipeline.suspicion import (
     level_probability,
     study_probability,
 )
+from CSpineFractureLib.volume.canonical import CanonicalView
 from CSpineFractureLib.volume.ct_volume import CTVolume
 
 LEAST_VOLUME_MM3 = 400.0
@@ -62,8 +62,8 @@ def run(volume: CTVolume, context: RunContext) -> StudyOutput:
     gate = fracture_assessable(view.spacing_mm)
     fractures = {s.k: s.probability for s in suspicions} if gate is True else {}
     result.slices = slice_rows(view, fractures, level_scores(slices))
-    own_way = LOCATED_WAY_MM if found.column is not None else np.inf
-    result.vertebrae = [_vertebra(level, labels, view, suspicions, gate, own_way) for level in levels]
+    is_located = found.column is not None
+    result.vertebrae = [_vertebra(level, labels, view, suspicions, gate, is_located) for level in levels]
     threshold = context.threshold("fracture", FRACTURE)
     lean = column_lean([vertebra.center_ras for vertebra in result.vertebrae])
     if lean > STRONG_LEAN_DEG:
@@ -92,14 +92,16 @@ def _vertebra(
     view: CanonicalView,
     suspicions: list[SliceSuspicion],
     gate: Literal[True] | str,
-    own_way_mm: float,
+    is_located: bool,
 ) -> VertebraFinding:
     name = level_name(level.index)
     mask = labels == level.index + 1
     (place,) = ndimage.find_objects(mask.astype(np.uint8))
     centre = body_centre(mask, place, view, level.center_ras, first=level.index == 0)
-    if np.linalg.norm(centre - level.center_ras) > own_way_mm:
-        centre = level.center_ras
+    if is_located:  # from side to side, the line of all bodies errs less than one mask, which may be in pieces
+        centre[0] = level.center_ras[0]
+        if np.linalg.norm(centre - level.center_ras) > LOCATED_WAY_MM:
+            centre = level.center_ras
     low, high = ras_hull(view, place)
     cut = level.slab.cut_above or level.slab.cut_below or body_cut(mask, view, place)
     visible = "partial" if cut else "full"

@@ -71,7 +71,8 @@ def located(volume, context):
     heights = view.ras_of(np.stack([np.zeros(len(view.hu)), np.zeros(len(view.hu)), np.arange(len(view.hu))], 1))[
         ::-1, 2
     ]
-    return view, column, locate(column, view, np.zeros((len(heights), 8)), heights), heights
+    levels, column = locate(column, view, np.zeros((len(heights), 8)), heights)
+    return view, column, levels, heights
 
 
 def test_levels_are_found_where_they_are(context):
@@ -128,4 +129,6 @@ def test_air_has_no_column_and_an_empty_map_no_candidates(context):
     assert map_column(CanonicalView.of(volume), context) is None
     assert len(candidates(np.zeros((8, 5, 5, 5)))) == 0
     empty = ColumnMap(np.zeros((9, 4, 4, 4), np.uint8), np.zeros((8, 4, 4, 4)), (0, 0, 0))
-    assert locate(empty, CanonicalView.of(volume), np.zeros((20, 8)), np.arange(20.0)) == []
+    levels, column = locate(empty, CanonicalView.of(volume), np.zeros((20, 8)), np.arange(20.0))
+    assert levels == []
+    assert column is empty
