@@ -11,10 +11,15 @@ from slicer.i18n import tr as _
 
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.panel.commands import device_command, worker_command
+from CSpineFractureLib.panel.correct_panel import CorrectPanel
 from CSpineFractureLib.panel.device_line import DeviceLine
+from CSpineFractureLib.panel.export_panel import ExportPanel
+from CSpineFractureLib.panel.followed_run import FollowedRun
 from CSpineFractureLib.panel.parameters import PanelParameters
+from CSpineFractureLib.panel.radiograph_panel import RadiographPanel
 from CSpineFractureLib.panel.results_panel import ResultsPanel
-from CSpineFractureLib.panel.run_panel import RunPanel
+from CSpineFractureLib.panel.setup_panel import SetupPanel
+from CSpineFractureLib.panel.worklist_panel import WorklistPanel
 from CSpineFractureLib.scene.files import load_scene
 
 Command = Callable[[str], Sequence[str]]
@@ -41,9 +46,17 @@ class Panel:
         self._tags: list[tuple[Any, int]] = []
         self._seen: tuple = ()
         self._asked: str | None = None
+        ui.inputSelector.setMRMLScene(scene)
         self.results = ResultsPanel(ui, scene)
-        self.run = RunPanel(ui, self._request, self.results.show, worker)
+        self.correct = CorrectPanel(ui, scene, self.results.refresh)
+        self.results.on_study, self.results.on_level = self.correct.show, self.correct.choose_level
+        self.run = FollowedRun(ui, self._request, self._on_result, worker)
         self._device_line = DeviceLine(ui.deviceLine, device)
+        self.export = ExportPanel(ui, scene, self.results, self.correct.corrections_of)
+        self.radiograph = RadiographPanel(ui, scene, self._device, self._show_ct)
+        self.worklist = WorklistPanel(ui, scene, self.run, self._hides)
+        self.setup = SetupPanel(ui, self._start_children_anew)
+        self.setup.open_where_needed()
         ui.openButton.connect("clicked(bool)", self._on_open)
 
     def attach(self, parameter_node: slicer.vtkMRMLScriptedModuleNode) -> None:
@@ -58,12 +71,15 @@ class Panel:
         self.results.list_studies()
         self.results.refresh()
         self._on_parameters()
+        self.worklist.attach()
 
     def detach(self) -> None:
         """Let go of parameter node and scene; a running analysis goes on."""
         for node, tag in self._tags:
             node.RemoveObserver(tag)
         self._tags.clear()
+        self.worklist.detach()
+        self.correct.detach()
         self.results.close()
         if self.parameters is not None:
             self.parameters.disconnectGui(self._gui_tag)
@@ -72,7 +88,10 @@ class Panel:
 
     def close(self) -> None:
         """End the child processes and let go of everything."""
+        self.worklist.close()
         self.run.session.close()
+        self.radiograph.close()
+        self.correct.close()
         self._device_line.close()
         self.detach()
 
@@ -105,14 +124,44 @@ class Panel:
         if self._seen != whole:
             self._seen = whole
             self.results.refresh()
+            self.worklist.refresh()
         else:
             self.results.refresh_views()
         self.run.refresh()
+        self._refresh_sections()
 
     def _on_scene(self, *_event: object) -> None:
         if self.parameters is not None and not self._scene.IsClosing():
             self.results.list_studies()
+            self.correct.notice()
             self.run.refresh()
+            self._refresh_sections()
+
+    def _on_result(self, study: str) -> None:
+        self.results.show(study)
+        self._refresh_sections()
+
+    def _hides(self) -> bool:
+        return self.parameters is None or self.parameters.hideUntilRead
+
+    def _start_children_anew(self) -> None:
+        """Other packages are installed now: a worker that waits has those from before."""
+        if not self.run.session.is_busy:
+            self.run.session.close()
+        self._asked = None
+        self._on_parameters()
+
+    def _device(self) -> str:
+        return "auto" if self.parameters is None else self.parameters.device.value
+
+    def _show_ct(self) -> None:
+        if self.parameters is not None:
+            self.results.refresh_views()
+
+    def _refresh_sections(self) -> None:
+        if self.parameters is not None:
+            self.export.refresh()
+            self.radiograph.refresh()
 
     def _on_open(self) -> None:
         path = Path(self.ui.resultPath.currentPath) / "scene.mrb"

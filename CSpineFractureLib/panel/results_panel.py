@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import qt
@@ -33,6 +34,10 @@ class ResultsPanel:
         self.table = FindingsTable(ui.findingsTable, ui.filterBox, ui.findingLabel, self._on_row)
         self._studies: list[str] = []
         self._observed: tuple[slicer.vtkMRMLTableNode, int] | None = None
+        self.on_study: Callable[[str | None], None] = lambda study: None
+        """Gets the study whenever the findings are shown anew; ``None`` where there is none or it waits to be read."""
+        self.on_level: Callable[[str], None] = lambda level: None
+        """Gets the level of the row that the reader chose."""
         ui.studyBox.connect("currentIndexChanged(int)", self._on_study)
         ui.readButton.connect("clicked(bool)", self._on_read)
         ui.previousButton.connect("clicked(bool)", lambda: self.table.step(-1))
@@ -90,6 +95,7 @@ class ResultsPanel:
         nothing = study is None or hidden
         self.table.fill([] if nothing or table is None else level_rows(table))
         self._draw_curve(None if nothing else study)
+        self.on_study(None if nothing else study)
         self.refresh_views()
         if hidden:
             self._ui.findingLabel.setText(_("The findings wait until you have read the CT."))
@@ -118,6 +124,7 @@ class ResultsPanel:
         return shortcut
 
     def _on_row(self, row: PanelRow) -> None:
+        self.on_level(row.level)
         place = place_of_level(nodes_of_scene(self._scene, self.study), row.level)
         if place is not None:
             jump_to(self._scene, place)

@@ -53,6 +53,8 @@ class Wrapped:
         if name.startswith("__"):
             raise AttributeError(name)
         inventory.refuse_unknown(_listed_name(type(value)), name)
+        if name == "setVisible":
+            return lambda on: _set_visible(value, on)
         if _is_property(value, name):
             return wrap(value.property(name))
         return _call(getattr(value, name))
@@ -100,6 +102,12 @@ def qt_class(name: str) -> QtClass:
 
 def _is_property(value: Any, name: str) -> bool:
     return isinstance(value, QtCore.QObject) and value.metaObject().indexOfProperty(name) >= 0
+
+
+def _set_visible(widget: QtWidgets.QWidget, on: bool) -> None:
+    """A ctkCollapsibleButton that opens leaves hidden what a script has hidden, as the real one does."""
+    widget.setProperty("hiddenByPanel", not on)
+    widget.setVisible(on)
 
 
 def _call(function: Any) -> Any:

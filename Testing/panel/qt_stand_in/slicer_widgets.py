@@ -11,9 +11,11 @@ from PySide6.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
     QHBoxLayout,
+    QLabel,
     QLineEdit,
     QPushButton,
     QSlider,
+    QVBoxLayout,
     QWidget,
 )
 from shiboken6 import isValid
@@ -23,11 +25,8 @@ class qMRMLWidget(QWidget):
     mrmlSceneChanged = Signal(object)
 
     def setMRMLScene(self, scene: Any) -> None:
-        """As in the program, every child that knows a scene gets it."""
+        """As in the program, children get the scene only where somebody gives it to them."""
         self._scene = scene
-        for child in self.findChildren(QWidget):
-            if isinstance(child, qMRMLNodeComboBox):
-                child.setMRMLScene(scene)
 
     def mrmlScene(self) -> Any:
         return getattr(self, "_scene", None)
@@ -186,6 +185,57 @@ class ctkPathLineEdit(QWidget):
         self._edit.textChanged.connect(self.currentPathChanged)
 
     currentPath = Property(str, lambda self: self._edit.text(), lambda self, path: self._edit.setText(path))
+
+
+class qMRMLSegmentEditorWidget(qMRMLWidget):
+    """The nodes that the Segment Editor works on, kept in its real parameter node; it has no effects here."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._node: Any = None
+        self.calls: list[str] = []
+        QVBoxLayout(self).addWidget(QLabel("(Segment Editor of 3D Slicer)", self))
+
+    def setMRMLSegmentEditorNode(self, node: Any) -> None:
+        self._node = node
+
+    def mrmlSegmentEditorNode(self) -> Any:
+        return self._node
+
+    def setSegmentationNode(self, node: Any) -> None:
+        self._node.SetAndObserveSegmentationNode(node)
+
+    def segmentationNode(self) -> Any:
+        return None if self._node is None else self._node.GetSegmentationNode()
+
+    def setSourceVolumeNode(self, node: Any) -> None:
+        self._node.SetAndObserveSourceVolumeNode(node)
+
+    def sourceVolumeNode(self) -> Any:
+        return None if self._node is None else self._node.GetSourceVolumeNode()
+
+    def setActiveEffect(self, effect: Any) -> None:
+        self.calls.append(f"effect {effect}")
+
+    def setupViewObservations(self) -> None:
+        self.calls.append("observe")
+
+    def removeViewObservations(self) -> None:
+        self.calls.append("let go")
+
+    def undo(self) -> None:
+        self.calls.append("undo")
+
+    def redo(self) -> None:
+        self.calls.append("redo")
+
+    def setMaximumNumberOfUndoStates(self, _count: int) -> None: ...
+
+    def setSegmentationNodeSelectorVisible(self, _visible: bool) -> None: ...
+
+    def setSourceVolumeNodeSelectorVisible(self, _visible: bool) -> None: ...
+
+    def setSwitchToSegmentationsButtonVisible(self, _visible: bool) -> None: ...
 
 
 KINDS = (qMRMLWidget, qMRMLNodeComboBox, ctkSliderWidget, ctkCollapsibleButton, ctkPathLineEdit)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
+import tempfile
 import types
 from typing import Any
 
@@ -31,8 +33,17 @@ class Application:
     def mrmlScene(self) -> Any:
         return self._scene
 
+    def layoutManager(self) -> Any:
+        """``None``, as in the program without a main window; a test may put views here."""
+        return None
+
     def testingEnabled(self) -> bool:
         return True
+
+    @property
+    def slicerRevisionUserSettingsFilePath(self) -> str:
+        """Beside it the panel keeps its own record."""
+        return os.path.join(tempfile.gettempdir(), "CSpineFracture-stand-in", "Slicer-0.ini")
 
 
 def start() -> Any:
@@ -50,19 +61,30 @@ def start() -> Any:
     app = headless_app()
     if hasattr(slicer, "app"):
         return slicer
+    _keep_constants()
     qt_application = QApplication.instance() or QApplication([])
     qt_application.setStyle("Fusion")
     slicer.mrmlScene = app.scene
     slicer.app = Application(qt_application, app.app_logic, app.scene)
     slicer.i18n = _module("slicer.i18n", tr=lambda text: text, translate=lambda _context, text: text)
     import parameter_node
+    import python_qt
     import scripted_module
+    import slicer_widgets
 
+    slicer.qMRMLSegmentEditorWidget = python_qt.QtClass(slicer_widgets.qMRMLSegmentEditorWidget)
     names = {name: getattr(parameter_node, name) for name in ("parameterNodeWrapper", "Default", "WithinRange")}
     slicer.parameterNodeWrapper = _module("slicer.parameterNodeWrapper", **names)
     slicer.ScriptedLoadableModule = scripted_module
     sys.modules["slicer.ScriptedLoadableModule"] = scripted_module
     return slicer
+
+
+def _keep_constants() -> None:
+    """PySide6 6.12 takes a reference of None with each call that returns it; before Python 3.12 they run out."""
+    if sys.version_info < (3, 12):
+        for constant in (None, True, False):
+            ctypes.c_ssize_t.from_address(id(constant)).value += 1 << 40
 
 
 def _module(name: str, **content: Any) -> types.ModuleType:
