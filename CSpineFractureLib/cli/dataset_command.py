@@ -113,6 +113,37 @@ for _source, _text in SOURCES.items():
     app.command(_source, help=_text)(convert)
 
 
+@app.command("located")
+def located(
+    scans: Annotated[list[Path], typer.Argument(help="Real CT: files, or folders of NIfTI files.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the volumes; absent.")],
+    marks: Annotated[Path | None, typer.Option(help="Folder of level marks (*.json), which go before names.")] = None,
+    verdicts: Annotated[
+        Path | None,
+        typer.Option(help="CSV of what to use (file, use, shift), after a look at the contact sheets."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+) -> None:
+    """Real CT named by the column locator itself, to train it further (data.more of its recipe)."""
+    from CSpineFractureLib.cli.progress import shown_progress
+    from CSpineFractureLib.training.level_hits import read_marks
+    from CSpineFractureLib.training.located_columns import locator_context, read_verdicts, write_located_columns
+
+    files = [file for scan in scans for file in (sorted(scan.glob("*.nii*")) if scan.is_dir() else [scan])]
+    marked = [read_marks(path) for path in sorted(marks.glob("*.json"))] if marks else []
+    judged = read_verdicts(verdicts) if verdicts else None
+    with shown_progress("auto", sys.stdout) as show:
+        names = write_located_columns(
+            files,
+            output,
+            locator_context(device),
+            {Path(one.file).name: one for one in marked},
+            judged,
+            lambda done, total: show({"stage": "locate", "done": done, "total": total, "message": "Locating"}),
+        )
+    typer.echo(f"{len(names)} of {len(files)} scans in '{output}'; look at its sheets and judge them in a CSV.")
+
+
 @app.command("check")
 def check(folder: Annotated[Path, typer.Argument(help="Folder of a data set of any kind.")]) -> None:
     """Say what is wrong in a data set, one sentence for each fault; exit code 1 where there is any."""

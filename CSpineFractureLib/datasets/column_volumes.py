@@ -20,15 +20,15 @@ from CSpineFractureLib.volume.ct_volume import CTVolume
 TABLE = "volumes.csv"
 COLUMNS = ("file", "study", "group", "split")
 BODIES = (*LEVELS, "T1")
-THORACIC = 8
+THORACIC, UNKNOWN = 8, 255
 
 
 @dataclass(frozen=True)
 class ColumnVolume:
     """A canonical study on the coarse grid (see ``volume.coarse_grid``).
 
-    ``hu`` int16 ``[k, j, i]``; ``labels`` uint8, 1-7 = C1-C7, 8 = any thoracic; ``bodies`` float32 ``[8, 3]``, indices
-    k, j, i of the middles of C1-C7 and T1, NaN where not known.
+    ``hu`` int16 ``[k, j, i]``; ``labels`` uint8, 1-7 = C1-C7, 8 = any thoracic, 255 = does not count; ``bodies``
+    float32 ``[8, 3]``, indices k, j, i of the middles of C1-C7 and T1, NaN where not known or not in the scan.
     """
 
     hu: np.ndarray

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from CSpineFractureLib.datasets.column_volumes import UNKNOWN
 from CSpineFractureLib.models.sagittal_net import BODIES, CLASSES
 from CSpineFractureLib.training.learner import Learner
 from CSpineFractureLib.training.systems import System
@@ -37,8 +38,9 @@ class ColumnTask(Learner):
     def loss(self, logits: torch.Tensor, labels: torch.Tensor, heat: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
         """Of a batch; ``known`` ``[n]`` says in which slices the heat counts."""
         classes, warm = logits[:, :CLASSES].float(), logits[:, CLASSES:].float()
-        entropy = functional.cross_entropy(classes, labels, weight=self._weights)
-        said, true = classes.softmax(1), functional.one_hot(labels, CLASSES).movedim(-1, 1).float()
+        entropy = functional.cross_entropy(classes, labels, weight=self._weights, ignore_index=UNKNOWN)
+        counts, true = _one_hot(labels)
+        said, true = classes.softmax(1) * counts[:, None], true.movedim(-1, 1).float()
         both, sizes = (said * true).sum((0, 2, 3)), said.sum((0, 2, 3)) + true.sum((0, 2, 3))
         dice = (2 * both + SMOOTH) / (sizes + SMOOTH)
         each = functional.binary_cross_entropy_with_logits(warm, heat, reduction="none") * (1 + HEAT_PEAK * heat)
@@ -56,10 +58,10 @@ class ColumnTask(Learner):
         logits = self(batch[0])
         loss = self.loss(logits, *batch[1:])
         self.log("val_loss", loss, on_epoch=True, batch_size=len(batch[0]), sync_dist=True)
-        said = functional.one_hot(logits[:, :CLASSES].argmax(1), CLASSES)
-        true = functional.one_hot(batch[1], CLASSES)
-        counts = torch.stack([(said * true).sum((0, 1, 2)), (said + true).sum((0, 1, 2))])
-        self._counts = counts if self._counts is None else self._counts + counts
+        counts, true = _one_hot(batch[1])
+        said = functional.one_hot(logits[:, :CLASSES].argmax(1), CLASSES) * counts[..., None]
+        found = torch.stack([(said * true).sum((0, 1, 2)), (said + true).sum((0, 1, 2))])
+        self._counts = found if self._counts is None else self._counts + found
 
     def on_validation_epoch_end(self) -> None:
         """Log the Dice of the epoch."""
@@ -67,3 +69,9 @@ class ColumnTask(Learner):
         shown = sizes > 0
         self.log("val_dice", (2 * both[shown] / sizes[shown]).float().mean())
         self._counts = None
+
+
+def _one_hot(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Which pixels count, ``[n, k, j]``, and ``[n, k, j, 9]``, all zero where they do not."""
+    counts = labels != UNKNOWN
+    return counts, functional.one_hot(labels.where(counts, 0), CLASSES) * counts[..., None]

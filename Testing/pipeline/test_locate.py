@@ -6,56 +6,13 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-import torch
+from made_neck import ReadsHU, a_neck
 
 from CSpineFractureLib.pipeline.column_search import ColumnMap, candidates, map_column, names_on
 from CSpineFractureLib.pipeline.context import RunContext
 from CSpineFractureLib.pipeline.locate import locate, map_boxes, slabs_of
 from CSpineFractureLib.volume.canonical import CanonicalView
 from CSpineFractureLib.volume.ct_volume import CTVolume
-
-SPACING_MM = (1.0, 1.0, 1.5)
-BLOCK_HU = 300
-HEIGHT_MM, GAP_MM = 15.0, 3.0
-
-
-class ReadsHU(torch.nn.Module):
-    """Names bone by its HU, as the made volumes code it, and sees middles where it is brightest."""
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        hu = images[:, 5 + 2] * 1200
-        level = ((hu - BLOCK_HU) / 50).round()
-        bone = hu > BLOCK_HU - 30
-        edge = torch.nn.functional.max_pool2d(hu, 3, 1, 1) + torch.nn.functional.max_pool2d(-hu, 3, 1, 1) > 20
-        logits = torch.full((len(images), 17, *images.shape[2:]), -6.0)
-        logits[:, 0] = torch.where(bone, -6.0, 6.0)
-        rows, columns = torch.arange(hu.shape[1])[:, None], torch.arange(hu.shape[2])[None]
-        for n in range(8):
-            logits[:, 1 + n][bone & (level == n)] = 6.0
-            for picture, inner in enumerate(bone & (level == n) & ~edge):
-                k, j = torch.nonzero(inner, as_tuple=True)
-                if len(k):
-                    away = (rows - k.float().mean()) ** 2 + (columns - j.float().mean()) ** 2
-                    logits[picture, 9 + n] = 3.0 - away / 4
-        return logits
-
-
-def a_neck(levels: int = 8, height: int = 120) -> tuple[CTVolume, np.ndarray]:
-    """Blocks of 16 x 16 x 15 mm under each other in a body of soft tissue; RAS mm of their middles."""
-    hu = np.full((height, 70, 70), -1000, np.int16)
-    hu[:, 5:65, 5:65] = 40
-    matrix = np.diag([-1.0, -1.0, SPACING_MM[2], 1.0])
-    matrix[:3, 3] = (40, 50, -100)
-    middles = []
-    for n in range(levels):
-        top = height - 4 - round(n * (HEIGHT_MM + GAP_MM) / SPACING_MM[2])
-        bottom = top - round(HEIGHT_MM / SPACING_MM[2])
-        if bottom < 0:
-            break
-        hu[bottom:top, 30:46, 27:43] = BLOCK_HU + 50 * n
-        ijk = np.array([34.5, 37.5, (top + bottom - 1) / 2])
-        middles.append(matrix[:3, :3] @ ijk + matrix[:3, 3])
-    return CTVolume(hu, matrix), np.array(middles)
 
 
 @pytest.fixture

@@ -1,0 +1,102 @@
+"""Borders between levels lie at the gaps between bodies, though the middles they are expected from err."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from made_neck import GAP_MM, HEIGHT_MM, a_neck
+
+from CSpineFractureLib.pipeline.borders import body_line, place_borders
+from CSpineFractureLib.pipeline.column_search import ColumnMap
+from CSpineFractureLib.pipeline.move_map import move_map
+from CSpineFractureLib.volume.canonical import CanonicalView
+from CSpineFractureLib.volume.coarse_grid import coarse_labels, to_coarse
+from CSpineFractureLib.volume.ct_volume import CTVolume
+
+LEVELS = np.arange(2, 7)
+"""C3 to C7, whose heights resemble the blocks'."""
+
+
+def gaps_s(middles: np.ndarray) -> np.ndarray:
+    """S of the gaps' middles below the first, second ... body."""
+    return np.array([(upper[2] + lower[2]) / 2 for upper, lower in pairwise(middles)])
+
+
+def expected_s(middles: np.ndarray) -> np.ndarray:
+    half = (HEIGHT_MM + GAP_MM) / 2
+    return np.array([middles[0, 2] + half, *gaps_s(middles), middles[-1, 2] - half])
+
+
+@pytest.mark.parametrize("error_mm", [-5.0, 0.0, 5.0])
+def test_borders_lie_in_the_gaps_though_the_middles_err(error_mm):
+    volume, middles = a_neck()
+    view, own = CanonicalView.of(volume), middles[2:7]
+    seen = own + np.array([0.0, 1.0, error_mm])
+    line = body_line(view, seen, LEVELS)
+    borders = line.point_at(place_borders(line, LEVELS, expected_s(seen)))
+    assert np.abs(borders[1:-1, 2] - gaps_s(own)).max() < 1.5
+    assert (np.diff(borders[:, 2]) < 0).all()
+
+
+def test_without_gaps_borders_stay_where_they_are_expected():
+    volume, middles = a_neck()
+    even = CTVolume(np.where(volume.hu > -500, 200, -1000).astype(np.int16), volume.ijk_to_ras)
+    line = body_line(CanonicalView.of(even), middles[2:7], LEVELS)
+    borders = line.point_at(place_borders(line, LEVELS, expected_s(middles[2:7])))
+    assert np.abs(borders[1:-1, 2] - gaps_s(middles[2:7])).max() < 2.5
+
+
+def test_one_middle_far_aside_does_not_draw_the_line_with_it():
+    volume, middles = a_neck()
+    seen = middles[2:7].copy()
+    seen[2, 0] += 12.0
+    line = body_line(CanonicalView.of(volume), seen, LEVELS)
+    assert np.abs(line.points[:, 0] - middles[0, 0]).max() < 0.5
+
+
+def test_outside_tissue_nothing_is_a_gap():
+    volume, middles = a_neck()
+    air = CTVolume(np.full_like(volume.hu, -1000), volume.ijk_to_ras)
+    line = body_line(CanonicalView.of(air), middles[2:7], LEVELS)
+    assert np.isnan(line.hu).all()
+    borders = line.point_at(place_borders(line, LEVELS, expected_s(middles[2:7])))
+    assert np.abs(borders[1:-1, 2] - gaps_s(middles[2:7])).max() < 2.5
+
+
+@pytest.mark.parametrize("rows", [-3, 0, 4])
+def test_a_map_that_lies_too_high_or_low_comes_to_the_borders_and_c1_stays(rows):
+    volume, middles = a_neck()
+    view, levels = CanonicalView.of(volume), np.arange(7)
+    labels = np.zeros(view.hu.shape, np.uint8)
+    for n, (_, _, k) in enumerate(np.rint(view.ijk_of(middles)).astype(int)):
+        labels[k - 6 : k + 7, 30:46, 27:43] = n + 1
+    truth = coarse_labels(labels, view.spacing_mm)
+    shifted = np.where(truth == 1, truth, 0)
+    below = np.roll(np.where(truth > 1, truth, 0), rows, axis=0)
+    shifted[below > 0] = below[below > 0]
+    column = ColumnMap(
+        np.stack([(shifted == n) * 255 for n in range(9)]).astype(np.uint8),
+        np.zeros((8, *truth.shape), np.float32),
+        (0, 0, 0),
+    )
+    line = body_line(view, middles[:7], levels)
+    along = line.along_at(expected_s(middles[:7]))
+    moved = move_map(column, view, line, levels, line.point_at(along))
+    names = moved.classes.argmax(axis=0)
+    for n, middle in enumerate(middles[:7]):
+        k, j, i = np.rint(to_coarse(view.ijk_of(middle)[::-1], view.spacing_mm)).astype(int)
+        assert names[k, j, i] == n + 1
+    inner = (truth > 2) & (truth < 7)
+    assert (names[inner] == truth[inner]).mean() > (0.9 if rows else 0.97)
+    assert moved.corner == column.corner
+
+
+def test_a_single_level_leaves_the_map_as_it_is():
+    volume, middles = a_neck()
+    view = CanonicalView.of(volume)
+    column = ColumnMap(np.zeros((9, 4, 4, 4), np.uint8), np.zeros((8, 4, 4, 4), np.float32), (0, 0, 0))
+    line = body_line(view, middles[3:4], np.array([3]))
+    borders = line.point_at(place_borders(line, np.array([3]), middles[3, 2] + np.array([9.0, -9.0])))
+    assert move_map(column, view, line, np.array([3]), borders) is column
