@@ -12,8 +12,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from CSpineFractureLib.datasets.image_tree import Progress, no_progress, write_images
+from CSpineFractureLib.datasets.image_tree import write_images
 from CSpineFractureLib.datasets.labelled_image import ClassBox, LabelledImage, parts_of_name
+from CSpineFractureLib.datasets.part_folder import Progress, no_progress
 from CSpineFractureLib.datasets.record import StudyRecord
 from CSpineFractureLib.datasets.study_images import ImageOptions
 from CSpineFractureLib.datasets.yolo import IMAGES, image_place

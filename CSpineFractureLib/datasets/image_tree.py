@@ -1,20 +1,15 @@
-"""Records to a folder of images: study by study, resumable, and whole or not at all.
-
-The images grow in ``OUT.part``, where ``.done`` notes the studies that are finished; a run that was broken off goes on
-from there if it is asked for the same again. When all is there the folder is renamed to ``OUT``.
-"""
+"""Records to a folder of images: study by study, resumable, and whole or not at all (see ``part_folder``)."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from CSpineFractureLib.datasets.labelled_image import ClassBox, LabelledImage, slice_name, write_slice_table
+from CSpineFractureLib.datasets.part_folder import Progress, no_progress, note_of, part_folder
 from CSpineFractureLib.datasets.record import StudyRecord
 from CSpineFractureLib.datasets.sampling import StudySlices, plan_slices
 from CSpineFractureLib.datasets.splits import check_groups, shares_of
@@ -22,13 +17,7 @@ from CSpineFractureLib.datasets.study_images import ImageOptions, Place, make_im
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.findings.atomic_file import write_text_atomically
 
-Progress = Callable[[int, int], None]
 Finish = Callable[[Path, list[LabelledImage]], None]
-_PLAN, _DONE = ".plan", ".done"
-
-
-def no_progress(done: int, total: int) -> None:
-    """Studies finished and studies in all, told to nobody."""
 
 
 def write_images(
@@ -47,28 +36,13 @@ def write_images(
     a split would be empty, or a study is at fault; ``OUT.part`` then keeps the finished studies for the next try.
     """
     plans = plans_of(list(records), options)
-    part = out.with_name(out.name + ".part")
-    try:
-        _prepare(out, part, _fingerprint(plans, options, kind))
-        try:
-            images = _all_images(plans, part, options, place, on_progress)
-            ratios = options.slice_ratios
-            splits = {str(plan.record.split) for plan in plans} if ratios is None else set(shares_of(ratios))
-            _check_splits(splits, {image.split for image in images})
-            write_slice_table(part, images, options.names)
-            finish(part, images)
-        except BaseException:
-            if not any((part / _DONE).iterdir()):
-                shutil.rmtree(part)
-            raise
-        shutil.rmtree(part / _DONE)
-        (part / _PLAN).unlink()
-        if out.exists():
-            out.rmdir()
-        os.replace(part, out)
-    except OSError as error:
-        message = f"'{out}' cannot be written ({error.strerror or error}); choose a folder with space you may use."
-        raise UserError(message) from error
+    with part_folder(out, _fingerprint(plans, options, kind)) as part:
+        images = _all_images(plans, part, options, place, on_progress)
+        ratios = options.slice_ratios
+        splits = {str(plan.record.split) for plan in plans} if ratios is None else set(shares_of(ratios))
+        _check_splits(splits, {image.split for image in images})
+        write_slice_table(part, images, options.names)
+        finish(part, images)
     return images
 
 
@@ -101,7 +75,7 @@ def _all_images(
     owed: dict[str | None, int] = {}
     for done, plan in enumerate(plans):
         on_progress(done, len(plans))
-        split, note = plan.record.split, part / _DONE / f"{slice_name(plan.record.id, 0)}.json"
+        split, note = plan.record.split, note_of(part, slice_name(plan.record.id, 0))
         wanted = plan.negatives + owed.get(split, 0)
         made = _noted(note)
         if made is None:
@@ -124,21 +98,6 @@ def _noted(note: Path) -> list[LabelledImage] | None:
         )
         for entry in entries
     ]
-
-
-def _prepare(out: Path, part: Path, fingerprint: str) -> None:
-    """Make ``part`` ready: keep that of the same run, clear that of another one, refuse what is not ours."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        message = f"'{out}' exists and is not an empty folder; remove it or choose another one with --output."
-        raise UserError(message)
-    plan = part / _PLAN
-    if part.exists() and not plan.is_file():
-        message = f"'{part}' is in the way and was not left by an unfinished run of this command; remove it."
-        raise UserError(message)
-    if part.exists() and plan.read_text(encoding="utf-8") != fingerprint:
-        shutil.rmtree(part)
-    (part / _DONE).mkdir(parents=True, exist_ok=True)
-    write_text_atomically(fingerprint, plan)
 
 
 def _fingerprint(plans: list[StudySlices], options: ImageOptions, kind: str) -> str:

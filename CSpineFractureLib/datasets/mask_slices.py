@@ -11,9 +11,7 @@ import csv
 import hashlib
 import io
 import json
-import os
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from CSpineFractureLib.datasets.labelled_image import SLICE_TABLE, slice_name
+from CSpineFractureLib.datasets.part_folder import Progress, no_progress, note_of, part_folder
 from CSpineFractureLib.datasets.record import LEVELS, StudyRecord
 from CSpineFractureLib.datasets.sampling import draw_slices, study_stream
 from CSpineFractureLib.datasets.slice_image import write_image
@@ -32,10 +31,8 @@ from CSpineFractureLib.volume.slice_stack import stack_painter
 
 THORACIC = 8
 TRAINING = "train"
-_PLAN, _DONE = ".plan", ".done"
 _SPREAD = 2
 """Number of a study's random stream for its choice of slices, see ``sampling.study_stream``."""
-Progress = Callable[[int, int], None]
 Row = dict[str, Any]
 
 
@@ -86,7 +83,7 @@ def folder_of(window: str) -> str:
 
 
 def write_mask_slices(
-    records: Sequence[StudyRecord], out: Path, options: MaskOptions, on_progress: Progress = lambda done, total: None
+    records: Sequence[StudyRecord], out: Path, options: MaskOptions, on_progress: Progress = no_progress
 ) -> list[Row]:
     """Write the slices of split ``records`` that have masks to ``out``, which appears whole or not at all.
 
@@ -100,10 +97,8 @@ def write_mask_slices(
     if not able:
         message = f"None of the {len(records)} studies has a vertebra mask; choose studies with masks."
         raise UserError(message)
-    part = out.with_name(out.name + ".part")
-    try:
-        _prepare(out, part, _fingerprint(able, options))
-        rows: list[Row] = []
+    rows: list[Row] = []
+    with part_folder(out, _fingerprint(able, options)) as part:
         for done, record in enumerate(able):
             on_progress(done, len(able))
             rows += _study_rows(record, part, options)
@@ -112,14 +107,6 @@ def write_mask_slices(
             message = f"The masks of all {len(able)} studies are empty of C1-C7; choose studies with other masks."
             raise UserError(message)
         write_text_atomically(_table(rows), part / SLICE_TABLE)
-        shutil.rmtree(part / _DONE)
-        (part / _PLAN).unlink()
-        if out.exists():
-            out.rmdir()
-        os.replace(part, out)
-    except OSError as error:
-        message = f"'{out}' cannot be written ({error.strerror or error}); choose a folder with space you may use."
-        raise UserError(message) from error
     return rows
 
 
@@ -138,7 +125,7 @@ def chosen_slices(labels: np.ndarray, study: str, options: MaskOptions) -> list[
 
 def _study_rows(record: StudyRecord, part: Path, options: MaskOptions) -> list[Row]:
     """Write the slices of a study and tell of them; one that an earlier run finished is not written again."""
-    note = part / _DONE / f"{slice_name(record.id, 0)}.json"
+    note = note_of(part, slice_name(record.id, 0))
     if note.is_file():
         return json.loads(note.read_text(encoding="utf-8"))
     volume = record.load_volume()
@@ -192,21 +179,6 @@ def _levels(record: StudyRecord, volume: CTVolume) -> np.ndarray:
 def _write(image: np.ndarray, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_image(image, path)
-
-
-def _prepare(out: Path, part: Path, fingerprint: str) -> None:
-    """Make ``part`` ready: keep that of the same run, clear that of another one, refuse what is not ours."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        message = f"'{out}' exists and is not an empty folder; remove it or choose another one with --output."
-        raise UserError(message)
-    plan = part / _PLAN
-    if part.exists() and not plan.is_file():
-        message = f"'{part}' is in the way and was not left by an unfinished run of this command; remove it."
-        raise UserError(message)
-    if part.exists() and plan.read_text(encoding="utf-8") != fingerprint:
-        shutil.rmtree(part)
-    (part / _DONE).mkdir(parents=True, exist_ok=True)
-    write_text_atomically(fingerprint, plan)
 
 
 def _fingerprint(records: Sequence[StudyRecord], options: MaskOptions) -> str:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from CSpineFractureLib.datasets.image_tree import Progress, no_progress, write_images
+from CSpineFractureLib.datasets.image_tree import write_images
 from CSpineFractureLib.datasets.labelled_image import LabelledImage, slice_name
+from CSpineFractureLib.datasets.part_folder import Progress, no_progress
 from CSpineFractureLib.datasets.record import StudyRecord
 from CSpineFractureLib.datasets.study_images import ImageOptions
 from CSpineFractureLib.datasets.yolo import image_place

@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from zipfile import BadZipFile
@@ -20,6 +19,7 @@ import numpy as np
 
 from CSpineFractureLib.datasets.crop_table import CropRow, write_crop_table
 from CSpineFractureLib.datasets.labelled_image import slice_name
+from CSpineFractureLib.datasets.part_folder import Progress, no_progress, note_of, part_folder
 from CSpineFractureLib.datasets.record import LEVELS, StudyRecord
 from CSpineFractureLib.datasets.splits import check_groups
 from CSpineFractureLib.datasets.vertebra_places import (
@@ -35,8 +35,6 @@ from CSpineFractureLib.volume.vertebra_crop import SLICES, VertebraPlace, crop_v
 
 KINDS = ("crop", "whole")
 CHANNELS = 4
-_PLAN, _DONE = ".plan", ".done"
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ def write_crops(
     records: Iterable[StudyRecord],
     out: Path,
     options: CropOptions,
-    on_progress: Progress = lambda done, total: None,
+    on_progress: Progress = no_progress,
 ) -> list[CropRow]:
     """Write the samples of split ``records`` to ``out``, sorted by file; whole or not at all.
 
@@ -108,24 +106,9 @@ def write_crops(
     records = sorted(records, key=lambda record: record.id)
     check_groups(records)
     wanted = _wanted(records, boxes, options)
-    part = out.with_name(out.name + ".part")
-    try:
-        _prepare(out, part, _plan(records, boxes, wanted, options))
-        try:
-            rows = _rows(records, wanted, boxes, part, options, on_progress)
-        except BaseException:
-            if not any((part / _DONE).iterdir()):
-                shutil.rmtree(part)
-            raise
+    with part_folder(out, _plan(records, boxes, wanted, options)) as part:
+        rows = _rows(records, wanted, boxes, part, options, on_progress)
         write_crop_table(part, rows)
-        shutil.rmtree(part / _DONE)
-        (part / _PLAN).unlink()
-        if out.exists():
-            out.rmdir()
-        os.replace(part, out)
-    except OSError as error:
-        message = f"'{out}' cannot be written ({error.strerror or error}); choose a folder with space you may use."
-        raise UserError(message) from error
     return rows
 
 
@@ -199,7 +182,7 @@ def _study(
 ) -> list[CropRow]:
     """The samples of one study, made now or by an earlier try."""
     name = re.sub(r"_k0000$", "", slice_name(record.id, 0))
-    note = part / _DONE / f"{name}.json"
+    note = note_of(part, name)
     if note.is_file():
         return [CropRow.of(row) for row in json.loads(note.read_text(encoding="utf-8"))]
     study = LyingStudy.of(record)
@@ -248,17 +231,3 @@ def _plan(
     found = {study: {level: own.tolist() for level, own in levels.items()} for study, levels in boxes.items()}
     studies = [[one.id, one.group, one.split, [vars(box) for box in one.boxes or ()], one.strata] for one in records]
     return json.dumps([asdict(options), studies, wanted, found], sort_keys=True, default=float)
-
-
-def _prepare(out: Path, part: Path, plan: str) -> None:
-    """Make ``part`` ready: keep that of the same run, clear that of another one, refuse what is not ours."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        message = f"'{out}' exists and is not an empty folder; remove it or choose another one with --output."
-        raise UserError(message)
-    if part.exists() and not (part / _PLAN).is_file():
-        message = f"'{part}' is in the way and was not left by an unfinished run of this command; remove it."
-        raise UserError(message)
-    if part.exists() and (part / _PLAN).read_text(encoding="utf-8") != plan:
-        shutil.rmtree(part)
-    (part / _DONE).mkdir(parents=True, exist_ok=True)
-    write_text_atomically(plan, part / _PLAN)

@@ -10,15 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 
 from CSpineFractureLib.datasets.record import LEVELS, StudyRecord
 from CSpineFractureLib.errors import UserError
-from CSpineFractureLib.volume.itk_image import itk_image
+from CSpineFractureLib.volume.canonical import CanonicalView
+from CSpineFractureLib.volume.ct_volume import CTVolume
 from CSpineFractureLib.volume.vertebra_crop import MARGIN_MM, VertebraPlace, place_of
 
-LYING = "LPS"
-"""ITK's code of the order that the crop takes: columns to the left, rows to the back, slices upwards."""
 LEAST_SCORE, FAR_MM = 0.25, 30.0
 """Boxes of a lower score, or further from the middle of a vertebra's other boxes, do not count."""
 StudyBoxes = dict[str, np.ndarray]
@@ -35,17 +33,15 @@ class LyingStudy:
     hu: np.ndarray
     labels: np.ndarray
     spacing_mm: tuple[float, float, float]
-    _stored: sitk.Image
-    _lying: sitk.Image
+    _volume: CTVolume
+    _view: CanonicalView
 
     @classmethod
     def of(cls, record: StudyRecord) -> LyingStudy:
         """Read a study. Raises ``UserError`` where CT or mask cannot be read, or do not fit together."""
         volume = record.load_volume()
-        stored = itk_image(volume.hu, volume.ijk_to_ras)
-        lying = sitk.DICOMOrient(stored, LYING)
-        hu = sitk.GetArrayFromImage(lying)
-        labels = np.zeros(hu.shape, np.uint8)
+        view = CanonicalView.of(volume)
+        labels = np.zeros(view.hu.shape, np.uint8)
         if record.load_levels is not None:
             mask = record.load_levels()
             if mask.shape != volume.hu.shape:
@@ -55,25 +51,19 @@ class LyingStudy:
                     f"this CT."
                 )
                 raise UserError(message)
-            labels = sitk.GetArrayFromImage(sitk.DICOMOrient(itk_image(mask, volume.ijk_to_ras), LYING))
-        return cls(hu, labels, lying.GetSpacing(), stored, lying)
+            labels = CanonicalView.of(CTVolume(mask.astype(np.int16), volume.ijk_to_ras)).hu.astype(np.uint8)
+        return cls(np.ascontiguousarray(view.hu), np.ascontiguousarray(labels), view.spacing_mm, volume, view)
 
     def from_stored(self, ijk: np.ndarray) -> np.ndarray:
         """Continuous canonical indices ``[n, 3]`` of stored ones."""
-        return self._moved(ijk, self._stored, self._lying)
+        return self._view.ijk_of(self._volume.ras_of(ijk))
 
     def stored_slices(self, k0: int, k1: int) -> tuple[int, int]:
         """The stored slices from ``k0`` to ``k1``, the lower number first; -1, -1 where those are not axial."""
-        found = self._moved(np.array([[0, 0, k0], [0, 0, k1], [0, 0, k0 + 1]]), self._lying, self._stored)
-        if abs(found[2, 2] - found[0, 2]) < 0.5:
+        if self._view.stored_slice_axis() != 0:
             return -1, -1
-        low, high = sorted(round(float(k)) for k in found[:2, 2])
+        low, high = sorted(self._view.stored_slice(k) for k in (k0, k1))
         return low, high
-
-    @staticmethod
-    def _moved(ijk: np.ndarray, source: sitk.Image, target: sitk.Image) -> np.ndarray:
-        points = [source.TransformContinuousIndexToPhysicalPoint([float(x) for x in one]) for one in ijk]
-        return np.array([target.TransformPhysicalPointToContinuousIndex(point) for point in points]).reshape(-1, 3)
 
 
 def places_of(study: LyingStudy, boxes: StudyBoxes | None = None) -> dict[str, VertebraPlace]:

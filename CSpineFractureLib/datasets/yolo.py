@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from CSpineFractureLib.datasets.image_tree import Progress, no_progress, write_images
+from CSpineFractureLib.datasets.image_tree import write_images
 from CSpineFractureLib.datasets.labelled_image import (
     ClassBox,
     LabelledImage,
@@ -21,6 +21,7 @@ from CSpineFractureLib.datasets.labelled_image import (
     read_slice_table,
     slice_name,
 )
+from CSpineFractureLib.datasets.part_folder import Progress, no_progress
 from CSpineFractureLib.datasets.record import StudyRecord
 from CSpineFractureLib.datasets.slice_image import pictures_below, read_image
 from CSpineFractureLib.datasets.study_images import ImageOptions

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from functools import lru_cache
 from typing import Any
 
 from highdicom import color
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
-from CSpineFractureLib.findings.study_result import LEVELS
-from CSpineFractureLib.resources import resource_path
+from CSpineFractureLib.findings.level_terms import Concept, level_terms
 
 PRIVATE = "99CSPINE"
 """Scheme of the concepts that no public scheme has; DICOM (PS3.16 chapter 8) wants "99" before a private one."""
@@ -57,36 +54,20 @@ def name_of(code: Code | None, names: dict) -> Any:
     return next((name for name, known in names.items() if code_key(known) == code_key(code)), None)
 
 
-@lru_cache(maxsize=1)
 def level_codes() -> dict[str, Code]:
-    """The SNOMED CT codes of C1-C7 by level, from ``Resources/Terminology/CSpineFracture.term.json``."""
-    return {level: _code(entry) for level, entry in _types().items() if level in LEVELS}
+    """The SNOMED CT codes of C1-C7 by level, see ``findings.level_terms``."""
+    return {level: _code(term.type) for level, term in level_terms().items()}
 
 
-@lru_cache(maxsize=1)
 def level_colours() -> dict[str, color.CIELabColor]:
     """The recommended colours of C1-C7 by level."""
-    return {
-        level: color.CIELabColor.from_rgb(*entry["recommendedDisplayRGBValue"]) for level, entry in _types().items()
-    }
+    return {level: color.CIELabColor.from_rgb(*term.rgb) for level, term in level_terms().items()}
 
 
 def anatomical_structure() -> Code:
     """The category of the segments."""
-    return _code(_document()["SegmentationCodes"]["Category"][0])
+    return _code(next(iter(level_terms().values())).category)
 
 
-def _document() -> dict:
-    return json.loads(resource_path("Terminology/CSpineFracture.term.json").read_text(encoding="utf-8"))
-
-
-def _types() -> dict[str, dict]:
-    return {
-        kind["3dSlicerLabel"]: kind
-        for category in _document()["SegmentationCodes"]["Category"]
-        for kind in category["Type"]
-    }
-
-
-def _code(entry: dict) -> Code:
-    return Code(entry["CodeValue"], entry["CodingSchemeDesignator"], entry["CodeMeaning"])
+def _code(concept: Concept) -> Code:
+    return Code(concept.value, concept.scheme, concept.meaning)

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from CSpineFractureLib.pipeline.canonical import CanonicalView
+from CSpineFractureLib.volume.canonical import CanonicalView
 
 THICKEST_MM, COARSEST_MM = 2.0, 0.9
 """Fracture protocols use slices of 1 mm or less and pixels of 0.2-0.5 mm (RSNA-2022); beyond this gaps average out."""

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from CSpineFractureLib.pipeline.body import body_box
-from CSpineFractureLib.pipeline.canonical import CanonicalView
+from CSpineFractureLib.volume.canonical import CanonicalView
 from CSpineFractureLib.volume.windows import BONE
 
 DETECTOR_MM = 1.0

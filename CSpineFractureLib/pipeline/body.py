@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from CSpineFractureLib.pipeline.canonical import CanonicalView
+from CSpineFractureLib.volume.canonical import CanonicalView
 
 SKIN_HU = -350
 COARSE_MM = 4.0

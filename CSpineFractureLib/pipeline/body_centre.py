@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from CSpineFractureLib.pipeline.canonical import CanonicalView
+from CSpineFractureLib.volume.canonical import CanonicalView
 
 WORK_MM = 1.0
 REACH_MM = 10.0

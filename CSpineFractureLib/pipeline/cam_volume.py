@@ -6,8 +6,8 @@ import numpy as np
 from scipy import ndimage
 
 from CSpineFractureLib.findings.study_output import CamSlice
-from CSpineFractureLib.pipeline.canonical import CanonicalView
 from CSpineFractureLib.pipeline.suspicion import SliceSuspicion
+from CSpineFractureLib.volume.canonical import CanonicalView
 
 CAM_MM = 1.0
 FADE_MM = (6.0, 14.0)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from CSpineFractureLib.pipeline.canonical import CanonicalView
 from CSpineFractureLib.pipeline.context import RunContext
 from CSpineFractureLib.pipeline.find_levels import scored_boxes
 from CSpineFractureLib.pipeline.fuse import FusedLevel
 from CSpineFractureLib.pipeline.slice_images import slice_input
 from CSpineFractureLib.pipeline.suspicion import SliceSuspicion, smoothed
+from CSpineFractureLib.volume.canonical import CanonicalView
 
 CLASSIFIER, FRACTURES = "slice-classifier", "fracture-detector"
 FRACTURE, SHOW_CAM, FRACTURE_BOX = 0.6, 0.5, 0.15

@@ -13,8 +13,8 @@ import numpy as np
 from scipy import ndimage
 
 from CSpineFractureLib.models.sagittal_net import CLASSES, NEIGHBOURS
-from CSpineFractureLib.pipeline.canonical import CanonicalView
 from CSpineFractureLib.pipeline.context import RunContext
+from CSpineFractureLib.volume.canonical import CanonicalView
 from CSpineFractureLib.volume.coarse_grid import GRID_MM, LOWEST_HU, coarse_hu, from_coarse
 
 LOCATOR = "column-locator"

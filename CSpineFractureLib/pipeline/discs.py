@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from CSpineFractureLib.pipeline.boxes2d import SliceBox
-from CSpineFractureLib.pipeline.canonical import CanonicalView
+from CSpineFractureLib.volume.canonical import CanonicalView
 
 RADIUS_MM, BEHIND_FRONT_MM = 5.0, 7.0
 

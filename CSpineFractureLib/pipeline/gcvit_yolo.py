@@ -15,7 +15,6 @@ from CSpineFractureLib.findings.study_output import StudyOutput
 from CSpineFractureLib.findings.study_result import LEVELS, Box, VertebraFinding
 from CSpineFractureLib.pipeline.assess import fracture_assessable
 from CSpineFractureLib.pipeline.body import body_box
-from CSpineFractureLib.pipeline.canonical import CanonicalView
 from CSpineFractureLib.pipeline.classify import FRACTURES
 from CSpineFractureLib.pipeline.context import RunContext
 from CSpineFractureLib.pipeline.find_levels import explain_absence, scored_boxes
@@ -25,6 +24,7 @@ from CSpineFractureLib.pipeline.level_ranges import LevelRange, level_ranges
 from CSpineFractureLib.pipeline.slice_images import whole_slices
 from CSpineFractureLib.pipeline.slice_rows import LEAST_SCORE, ras_hull, slice_rows, stored_range
 from CSpineFractureLib.pipeline.suspicion import study_probability
+from CSpineFractureLib.volume.canonical import CanonicalView
 from CSpineFractureLib.volume.ct_volume import CTVolume
 
 PRESENT = 0.5

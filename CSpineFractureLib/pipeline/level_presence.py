@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from CSpineFractureLib.pipeline.canonical import CanonicalView
 from CSpineFractureLib.pipeline.context import RunContext
 from CSpineFractureLib.pipeline.slice_images import whole_slices
+from CSpineFractureLib.volume.canonical import CanonicalView
 
 LEVELS_IN_SLICE = "level-presence"
 STEP_MM = 1.0

@@ -15,10 +15,10 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from CSpineFractureLib.pipeline.boxes2d import SliceBox
-from CSpineFractureLib.pipeline.canonical import CanonicalView
 from CSpineFractureLib.pipeline.column import ColumnLine
 from CSpineFractureLib.pipeline.column_search import ColumnMap, names_on
 from CSpineFractureLib.pipeline.fuse import FusedLevel
+from CSpineFractureLib.volume.canonical import CanonicalView
 
 WORK_MM = 1.0
 MARGIN_MM = 3.0

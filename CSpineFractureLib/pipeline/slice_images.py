@@ -15,7 +15,7 @@ from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.models.slice_input import SquareFit, square_image
 from CSpineFractureLib.pipeline.axial import STEP_MM, AxialImages, column_crop
 from CSpineFractureLib.pipeline.body import body_box
-from CSpineFractureLib.pipeline.canonical import CanonicalView
+from CSpineFractureLib.volume.canonical import CanonicalView
 from CSpineFractureLib.volume.slice_window import painter
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import numpy as np
 
 from CSpineFractureLib.findings.study_result import LEVELS, SliceFinding
 from CSpineFractureLib.pipeline.boxes2d import SliceBox
-from CSpineFractureLib.pipeline.canonical import CanonicalView
+from CSpineFractureLib.volume.canonical import CanonicalView
 
 LEAST_SCORE = 0.05
 

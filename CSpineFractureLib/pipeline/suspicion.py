@@ -16,9 +16,9 @@ from scipy.ndimage import gaussian_filter1d
 from CSpineFractureLib.findings.study_result import FractureFinding, VertebraFinding
 from CSpineFractureLib.pipeline.axial import AxialImages
 from CSpineFractureLib.pipeline.boxes2d import SliceBox
-from CSpineFractureLib.pipeline.canonical import CanonicalView
 from CSpineFractureLib.pipeline.fracture_chains import linked
 from CSpineFractureLib.pipeline.fuse import FusedLevel
+from CSpineFractureLib.volume.canonical import CanonicalView
 
 SMOOTH_MM = 1.5
 LEVEL_RULE = (

@@ -15,7 +15,6 @@ import numpy as np
 from CSpineFractureLib.findings.study_output import StudyOutput
 from CSpineFractureLib.findings.study_result import Box, FractureFinding, VertebraFinding
 from CSpineFractureLib.pipeline.assess import STRONG_LEAN_DEG, column_lean, fracture_assessable
-from CSpineFractureLib.pipeline.canonical import CanonicalView
 from CSpineFractureLib.pipeline.context import RunContext
 from CSpineFractureLib.pipeline.find_levels import LEAST_CONFIDENCE, explain_absence
 from CSpineFractureLib.pipeline.slice_rows import ras_hull, slice_rows, stored_range
@@ -31,6 +30,7 @@ from CSpineFractureLib.pipeline.vertebra_fractures import (
     judge_vertebrae,
 )
 from CSpineFractureLib.pipeline.vertebra_places import vertebra_places
+from CSpineFractureLib.volume.canonical import CanonicalView
 from CSpineFractureLib.volume.ct_volume import CTVolume
 
 NOT_JUDGED = "there are no weights for the network that judges vertebrae"

@@ -11,12 +11,12 @@ from CSpineFractureLib.findings.study_result import LEVELS
 from CSpineFractureLib.pipeline.assess import body_cut
 from CSpineFractureLib.pipeline.axial import STEP_MM
 from CSpineFractureLib.pipeline.body_centre import body_centre
-from CSpineFractureLib.pipeline.canonical import CanonicalView
 from CSpineFractureLib.pipeline.decode import LevelSlab
 from CSpineFractureLib.pipeline.segment_order import Bodies, find_bodies, follow_order, order_levels
 from CSpineFractureLib.pipeline.segment_tidy import column_part, tidy, without_islands
 from CSpineFractureLib.pipeline.slice_rows import LEAST_SCORE
 from CSpineFractureLib.pipeline.unet_segment import NamedSlices
+from CSpineFractureLib.volume.canonical import CanonicalView
 
 LEAST_VOLUME_MM3 = 400.0
 BODY_BEHIND_FRONT_MM, ARCH_BEHIND_FRONT_MM = 8.2, 3.5

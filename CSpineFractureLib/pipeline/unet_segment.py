@@ -13,9 +13,9 @@ import numpy as np
 
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.models.slice_input import SquareFit, square_image
-from CSpineFractureLib.pipeline.canonical import CanonicalView
 from CSpineFractureLib.pipeline.context import RunContext
 from CSpineFractureLib.pipeline.level_presence import looked_at
+from CSpineFractureLib.volume.canonical import CanonicalView
 from CSpineFractureLib.volume.slice_stack import stack_painter
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from scipy import ndimage
 
 from CSpineFractureLib.findings.study_output import CamSlice
 from CSpineFractureLib.pipeline.cam_volume import CAM_MM, MOST_PICTURES
-from CSpineFractureLib.pipeline.canonical import CanonicalView
 from CSpineFractureLib.pipeline.vertebra_fractures import JudgedVertebra
+from CSpineFractureLib.volume.canonical import CanonicalView
 
 FADE_MM = (3.0, 7.0)
 """Distance from the vertebra over which its CAM fades: its crop shows parts of the neighbours too."""

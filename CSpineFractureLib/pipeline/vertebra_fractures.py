@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from CSpineFractureLib.errors import UserError
-from CSpineFractureLib.pipeline.canonical import CanonicalView
 from CSpineFractureLib.pipeline.context import RunContext
+from CSpineFractureLib.volume.canonical import CanonicalView
 from CSpineFractureLib.volume.vertebra_crop import SLICES, VertebraPlace, crop_vertebra
 
 if TYPE_CHECKING:

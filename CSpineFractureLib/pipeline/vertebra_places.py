@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from CSpineFractureLib.pipeline.canonical import CanonicalView
 from CSpineFractureLib.pipeline.context import RunContext
 from CSpineFractureLib.pipeline.level_presence import looked_at
 from CSpineFractureLib.pipeline.slice_images import whole_slices
+from CSpineFractureLib.volume.canonical import CanonicalView
 from CSpineFractureLib.volume.vertebra_crop import MARGIN_MM, VertebraPlace, place_of
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ import numpy as np
 
 from CSpineFractureLib.findings.study_output import StudyOutput
 from CSpineFractureLib.findings.study_result import Box, VertebraFinding
-from CSpineFractureLib.pipeline.canonical import CanonicalView
 from CSpineFractureLib.pipeline.context import RunContext
 from CSpineFractureLib.pipeline.decode import level_name
 from CSpineFractureLib.pipeline.find_levels import LEAST_CONFIDENCE, explain_absence, find_levels
 from CSpineFractureLib.pipeline.fuse import FusedLevel
 from CSpineFractureLib.pipeline.slice_rows import block_of, level_scores, slice_rows, stored_range
+from CSpineFractureLib.volume.canonical import CanonicalView
 from CSpineFractureLib.volume.ct_volume import CTVolume
 
 LEVEL_RULE = "none: this profile does not look for fractures"

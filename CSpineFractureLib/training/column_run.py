@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import lightning
 import numpy as np
 import torch
-import yaml
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from CSpineFractureLib.datasets.column_volumes import (
     BODIES,
@@ -21,16 +18,17 @@ from CSpineFractureLib.datasets.column_volumes import (
     read_column_volume,
     write_column_volumes,
 )
+from CSpineFractureLib.datasets.part_folder import Progress, no_progress
 from CSpineFractureLib.datasets.record import LEVELS
 from CSpineFractureLib.datasets.sources import read_source
 from CSpineFractureLib.datasets.splits import split_records
 from CSpineFractureLib.errors import UserError
-from CSpineFractureLib.findings.atomic_file import write_text_atomically
 from CSpineFractureLib.models.device import choose_device
 from CSpineFractureLib.models.weights_file import load_weights
 from CSpineFractureLib.training.bootstrap import Figures
 from CSpineFractureLib.training.column_samples import draw_slices
 from CSpineFractureLib.training.column_task import ColumnTask
+from CSpineFractureLib.training.epoch_data import EpochData
 from CSpineFractureLib.training.fit_options import FitOptions
 from CSpineFractureLib.training.lightning_fit import fit_lightning, one_sentence, telling
 from CSpineFractureLib.training.lightning_keep import BEST
@@ -38,9 +36,8 @@ from CSpineFractureLib.training.lightning_log import OnEvent
 from CSpineFractureLib.training.measure_run import Measured, write_measured
 from CSpineFractureLib.training.metrics_file import Metrics
 from CSpineFractureLib.training.run_folder import RunFolder
-from CSpineFractureLib.training.run_images import MADE_FILE
+from CSpineFractureLib.training.run_images import already_made, made_from, note_made
 from CSpineFractureLib.training.slice_export import export_weights, exported_network, new_network
-from CSpineFractureLib.training.slice_pictures import EpochSampler
 from CSpineFractureLib.training.systems import System
 
 SLICES, LOOK_SLICES = 3, 1
@@ -56,17 +53,14 @@ def make_images(
     out: Path,
     seed: int = 0,
     single_set: bool = False,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: Progress = no_progress,
 ) -> None:
     """Coarse volumes of the studies below ``root`` in ``out``, unless they are there; split by patient.
 
     Raises ``UserError`` where ``out`` holds others, no study has a vertebra mask, or a split would be empty.
     """
-    made = {"data": dict(system.data), "source": source, "root": str(root), "seed": seed, "single_set": single_set}
-    if (out / MADE_FILE).is_file():
-        if yaml.safe_load((out / MADE_FILE).read_text(encoding="utf-8")) != made:
-            message = f"'{out}' holds volumes of other data or options: delete it, or choose another --output."
-            raise UserError(message)
+    made = made_from(system.data, source, root, seed, single_set)
+    if already_made(out, made, "volumes"):
         return
     records = [record for record in read_source(source, root) if record.load_levels is not None]
     if not records:
@@ -81,7 +75,7 @@ def make_images(
         raise UserError(message)
     try:
         write_column_volumes(split, out, on_progress)
-        write_text_atomically(yaml.safe_dump(made, sort_keys=False), out / MADE_FILE)
+        note_made(out, made)
     except OSError as error:
         shutil.rmtree(out, ignore_errors=True)
         message = f"'{out}' cannot be written ({error.strerror or error}): free some space, or choose another --output."
@@ -109,6 +103,12 @@ class ColumnSlices(Dataset):
             self._kept[index] = read_column_volume(self.root / self.rows[index]["file"])
         return self._kept[index]
 
+    def read_all(self, on_progress: Progress = no_progress) -> None:
+        """Read all volumes that are not there yet. Raises ``UserError`` for a missing or damaged one."""
+        for index in range(len(self)):
+            self.volume(index)
+            on_progress(index + 1, len(self))
+
     def __getitem__(self, key: int | tuple[int, int]) -> tuple[torch.Tensor, ...]:
         epoch, index = key if isinstance(key, tuple) else (None, key)
         rng = np.random.default_rng([self.seed, epoch or 0, index])
@@ -117,31 +117,12 @@ class ColumnSlices(Dataset):
         return made.images, made.labels, made.heat, torch.full((count,), float(made.known))
 
 
-class ColumnData(lightning.LightningDataModule):
-    """The training and validation slices of a run."""
-
-    def __init__(self, run: RunFolder, workers: int) -> None:
-        super().__init__()
-        setup, system = run.setup, run.setup.system
-        self._studies, self._workers = max(1, int(system.training["batch"]) // SLICES), workers
-        self.training = ColumnSlices(run.images, "train", system.size, setup.seed)
-        self.validation = ColumnSlices(run.images, "val", system.size, setup.seed)
-
-    def train_dataloader(self) -> DataLoader:
-        """From where the checkpoint was written, where that was inside an epoch."""
-        trainer, fit = self.trainer, self.trainer.fit_loop
-        seen = self._studies * fit.epoch_loop.batch_progress.current.processed if fit.restarting else 0
-        place = (trainer.world_size, trainer.global_rank)
-        sampler = EpochSampler(self.training, *place, self.training.seed, trainer.current_epoch, seen)
-        return self._loader(self.training, sampler=sampler)
-
-    def val_dataloader(self) -> DataLoader:
-        """In the order of the table."""
-        return self._loader(self.validation)
-
-    def _loader(self, slices: ColumnSlices, **more: Any) -> DataLoader:
-        steady = {"num_workers": self._workers, "persistent_workers": self._workers > 0}
-        return DataLoader(slices, self._studies, collate_fn=_joined, **steady, **more)
+def column_data(run: RunFolder, workers: int = 0) -> EpochData:
+    """The training and validation slices of a run. Raises ``UserError`` as ``ColumnSlices`` does."""
+    system, seed = run.setup.system, run.setup.seed
+    training, validation = (ColumnSlices(run.images, split, system.size, seed) for split in ("train", "val"))
+    studies = max(1, int(system.training["batch"]) // SLICES)
+    return EpochData(training, validation, studies, workers, alone=True, join=_joined)
 
 
 def _joined(visits: list[tuple[torch.Tensor, ...]]) -> list[torch.Tensor]:
@@ -157,12 +138,8 @@ def fit(run: RunFolder, options: FitOptions, on_event: OnEvent) -> None:
     if run.weights.is_file():
         return
     with one_sentence(run):
-        data = ColumnData(run, options.workers)
-        for slices in (data.training, data.validation):
-            tell = telling(on_event, "volumes", "Reading the volumes")
-            for index in range(len(slices)):
-                slices.volume(index)
-                tell(index + 1, len(slices))
+        data = column_data(run, options.workers)
+        data.read_all(telling(on_event, "volumes", "Reading the volumes"))
         lightning.seed_everything(run.setup.seed, workers=True, verbose=False)
         module = ColumnTask(new_network(run.setup), run.setup.system, run.setup.seed)
         fit_lightning(run, module, data, options, on_event)

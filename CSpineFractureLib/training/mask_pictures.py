@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
@@ -13,6 +12,7 @@ from torch.utils.data import Dataset
 
 from CSpineFractureLib.datasets.labelled_image import SLICE_TABLE, read_slice_table
 from CSpineFractureLib.datasets.mask_slices import THORACIC, folder_of
+from CSpineFractureLib.datasets.part_folder import Progress, no_progress
 from CSpineFractureLib.datasets.slice_image import read_image
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.models.slice_input import square_image
@@ -87,7 +87,7 @@ class MaskPictures(Dataset):
             raise UserError(message)
         return labels
 
-    def read_all(self, on_progress: Callable[[int, int], None] = lambda done, total: None) -> None:
+    def read_all(self, on_progress: Progress = no_progress) -> None:
         """Read all slices into memory, unless too many. Raises ``UserError`` for a missing or damaged one."""
         if self._kept is not None:
             return

@@ -95,23 +95,6 @@ def read_paper(document: str) -> Paper:
     return Paper(**{**data, "tables": [_table(one) for one in data["tables"]]})
 
 
-def highest_kappa(accuracy: float) -> float:
-    """The highest Cohen's kappa of two classes that goes with an accuracy, whatever the shares of the classes.
-
-    ``kappa = 1 - (1 - a) / (1 - p)`` grows as the agreement by chance ``p`` shrinks; with shares ``s`` of the truth and
-    ``t`` of the calls, ``p = s t + (1 - s)(1 - t)`` and ``|s - t| <= 1 - a``, so ``p >= (1 - (1 - a)^2) / 2``. On
-    balanced classes ``p`` is a half and kappa is ``2 a - 1``, hardly less.
-    """
-    return accuracy**2 / (1 + (1 - accuracy) ** 2)
-
-
-def implied_accuracy(precision: float, recall: float, specificity: float) -> float:
-    """The one accuracy that goes with these three: precision fixes the share of positives given the two rates."""
-    odds = precision / (1 - precision) * (1 - specificity) / recall
-    share = odds / (1 + odds)
-    return share * recall + (1 - share) * specificity
-
-
 def _table(data: dict[str, Any]) -> PrintedTable:
     columns = [Column(**column) for column in data["columns"]]
     return PrintedTable(**{**data, "columns": columns, "rows": [PrintedRow(**row) for row in data["rows"]]})

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
-import lightning
 import numpy as np
 import torch
 import yaml
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
+from CSpineFractureLib.datasets.part_folder import Progress, no_progress
 from CSpineFractureLib.datasets.radiographs import CLASSES, read_table
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.models.radiograph_input import radiograph_picture
+from CSpineFractureLib.training.epoch_data import EpochData
 from CSpineFractureLib.training.picture_augment import Augmentation
 from CSpineFractureLib.training.run_folder import RunFolder
 from CSpineFractureLib.training.run_images import MADE_FILE
-from CSpineFractureLib.training.slice_pictures import EpochSampler
 from CSpineFractureLib.volume.radiograph_image import read_radiograph
-
-Progress = Callable[[int, int], None]
 
 
 class RadiographPictures(Dataset):
@@ -58,7 +54,7 @@ class RadiographPictures(Dataset):
         """Another process reads the pictures itself: that is quicker than sending them."""
         return {**self.__dict__, "_kept": None}
 
-    def read_all(self, on_progress: Progress = lambda done, total: None) -> np.ndarray:
+    def read_all(self, on_progress: Progress = no_progress) -> np.ndarray:
         """All pictures, uint8 ``[n, size, size]``, kept in memory. Raises ``UserError`` for one that cannot be read."""
         if self._kept is None:
             kept = np.empty((len(self), self.size, self.size), np.uint8)
@@ -75,37 +71,14 @@ class RadiographPictures(Dataset):
         return np.rint(255 * radiograph_picture(image.pixels, self.size)).astype(np.uint8)
 
 
-class RadiographData(lightning.LightningDataModule):
-    """Training and validation pictures of a run; the order of the former follows from the seed and the epoch."""
-
-    def __init__(self, run: RunFolder, workers: int = 0) -> None:
-        super().__init__()
-        system, seed = run.setup.system, run.setup.seed
-        self._batch, self._workers, self._seed = int(system.training["batch"]), workers, seed
-        self.training = RadiographPictures(run.images, "train", system.size, Augmentation.of(system.augmentation), seed)
-        self.validation = RadiographPictures(run.images, "val", system.size)
-
-    def setup(self, stage: str) -> None:
-        """In each process."""
-        self.training.read_all()
-        self.validation.read_all()
-
-    def train_dataloader(self) -> DataLoader:
-        """From where the checkpoint was written, where that was inside an epoch."""
-        trainer, fit = self.trainer, self.trainer.fit_loop
-        seen = self._batch * fit.epoch_loop.batch_progress.current.processed if fit.restarting else 0
-        place = (trainer.world_size, trainer.global_rank)
-        sampler = EpochSampler(self.training, *place, self._seed, trainer.current_epoch, seen)
-        lonely = len(sampler) % self._batch == 1 and len(sampler) > 1  # batch normalisation cannot learn from one
-        return self._loader(self.training, self._batch, sampler=sampler, drop_last=lonely)
-
-    def val_dataloader(self) -> DataLoader:
-        """In the order of the table."""
-        return self._loader(self.validation, 2 * self._batch)
-
-    def _loader(self, pictures: RadiographPictures, batch: int, **more: Any) -> DataLoader:
-        steady = {"num_workers": self._workers, "persistent_workers": self._workers > 0}
-        return DataLoader(pictures, batch, pin_memory=torch.cuda.is_available(), **steady, **more)
+def radiograph_data(run: RunFolder, workers: int = 0) -> EpochData:
+    """The training and validation pictures of a run. Raises ``UserError`` as ``RadiographPictures`` does."""
+    system = run.setup.system
+    augmentation = Augmentation.of(system.augmentation)
+    training = RadiographPictures(run.images, "train", system.size, augmentation, run.setup.seed)
+    validation = RadiographPictures(run.images, "val", system.size)
+    batch = int(system.training["batch"])
+    return EpochData(training, validation, batch, workers, watched=2 * batch)
 
 
 def root_of(folder: Path) -> Path:

@@ -6,7 +6,7 @@ a table of its own is made (``images-test``), and a run that is measured on ``va
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
-import yaml
 from torch import nn
 
+from CSpineFractureLib.datasets.part_folder import Progress, no_progress
 from CSpineFractureLib.datasets.radiographs import (
     CLASSES,
     SOURCES,
@@ -28,7 +28,6 @@ from CSpineFractureLib.datasets.radiographs import (
     write_table,
 )
 from CSpineFractureLib.errors import UserError
-from CSpineFractureLib.findings.atomic_file import write_text_atomically
 from CSpineFractureLib.models.batches import run_batches
 from CSpineFractureLib.models.device import choose_device
 from CSpineFractureLib.models.manifest import as_metadata
@@ -42,7 +41,7 @@ from CSpineFractureLib.training.lightning_log import OnEvent
 from CSpineFractureLib.training.measure_run import Measured, write_measured
 from CSpineFractureLib.training.metrics_file import Figure, Metrics
 from CSpineFractureLib.training.radiograph_baselines import measure_baselines
-from CSpineFractureLib.training.radiograph_pictures import RadiographData, RadiographPictures
+from CSpineFractureLib.training.radiograph_pictures import RadiographPictures, radiograph_data
 from CSpineFractureLib.training.radiograph_report import (
     Answers,
     class_figures,
@@ -54,7 +53,7 @@ from CSpineFractureLib.training.radiograph_report import (
 )
 from CSpineFractureLib.training.radiograph_task import RadiographTask
 from CSpineFractureLib.training.run_folder import RunFolder, Setup
-from CSpineFractureLib.training.run_images import MADE_FILE
+from CSpineFractureLib.training.run_images import already_made, made_from, note_made
 from CSpineFractureLib.training.slice_export import exported_network, new_network
 from CSpineFractureLib.training.systems import System
 from CSpineFractureLib.training.teachable import plain
@@ -70,7 +69,7 @@ def make_images(
     out: Path,
     seed: int = 0,
     single_set: bool = False,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: Progress = no_progress,
 ) -> None:
     """Write the table of the radiographs below ``root`` with their split into ``out``, unless it is there already.
 
@@ -81,13 +80,10 @@ def make_images(
     if source not in SOURCES:
         message = f"--source {source} does not hold radiographs: use one of {', '.join(SOURCES)}."
         raise UserError(message)
-    data = yaml.safe_load(yaml.safe_dump(system.data))
-    made = {"data": data, "source": source, "root": str(root), "seed": seed, "single_set": single_set}
-    if (out / MADE_FILE).is_file():
-        if yaml.safe_load((out / MADE_FILE).read_text(encoding="utf-8")) != made:
-            message = f"'{out}' holds a table of other data or options: delete it, or choose another --output."
-            raise UserError(message)
+    made = made_from(system.data, source, root, seed, single_set)
+    if already_made(out, made, "a table"):
         return
+    data = made["data"]
     records = read_radiographs(root)
     if single_set:
         records = [replace(record, split=TEST) for record in records]
@@ -111,9 +107,8 @@ def fit(run: RunFolder, options: FitOptions, on_event: OnEvent) -> None:
     if run.weights.is_file():
         return
     with one_sentence(run):
-        data = RadiographData(run, options.workers)
-        for pictures in (data.training, data.validation):
-            pictures.read_all(telling(on_event, "pictures", "Reading the radiographs"))
+        data = radiograph_data(run, options.workers)
+        data.read_all(telling(on_event, "pictures", "Reading the radiographs"))
         lightning.seed_everything(run.setup.seed, workers=True, verbose=False)
         module = RadiographTask(_new_network(run.setup), run.setup.system, run.setup.seed)
         fit_lightning(run, module, data, options, on_event)
@@ -197,7 +192,7 @@ def _check_classes(records: Sequence[RadiographRecord], root: Path) -> None:
 
 def _write(records: Sequence[RadiographRecord], folder: Path, made: dict[str, Any]) -> None:
     write_table(records, folder)
-    write_text_atomically(yaml.safe_dump(made, sort_keys=False), folder / MADE_FILE)
+    note_made(folder, made)
 
 
 def _sets(run: RunFolder, set_name: str) -> list[str]:

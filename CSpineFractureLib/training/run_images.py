@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ from typing import Any
 import yaml
 
 from CSpineFractureLib.datasets.labelled_image import LEVELS, read_slice_table
+from CSpineFractureLib.datasets.part_folder import Progress, no_progress
+from CSpineFractureLib.datasets.record import StudyRecord
 from CSpineFractureLib.datasets.slice_folders import write_slice_folders
 from CSpineFractureLib.datasets.sources import read_source
 from CSpineFractureLib.datasets.splits import split_records
@@ -21,7 +23,7 @@ from CSpineFractureLib.findings.atomic_file import write_text_atomically
 from CSpineFractureLib.training.systems import System
 
 MADE_FILE = "made.yaml"
-Progress = Callable[[int, int], None]
+FIVE_FOLD = "5-fold"
 
 
 def make_images(
@@ -31,7 +33,7 @@ def make_images(
     out: Path,
     seed: int = 0,
     single_set: bool = False,
-    on_progress: Progress = lambda done, total: None,
+    on_progress: Progress = no_progress,
 ) -> None:
     """Make the images of ``system`` from the studies below ``root`` in ``out``, unless they are there already.
 
@@ -39,11 +41,8 @@ def make_images(
     was broken off. Raises ``UserError`` where ``out`` holds other images, the studies lack what is needed, or a class
     is empty.
     """
-    made = {"data": _plain(system.data), "source": source, "root": str(root), "seed": seed, "single_set": single_set}
-    if (out / MADE_FILE).is_file():
-        if yaml.safe_load((out / MADE_FILE).read_text(encoding="utf-8")) != made:
-            message = f"'{out}' holds images of other data or options: delete it, or choose another --output."
-            raise UserError(message)
+    made = made_from(system.data, source, root, seed, single_set)
+    if already_made(out, made):
         return
     options = ImageOptions(**{k: v for k, v in system.data.items() if k != "split"}, seed=seed)
     records = [record for record in read_source(source, root) if usable(record, options)]
@@ -60,7 +59,7 @@ def make_images(
     except UserError:
         shutil.rmtree(out, ignore_errors=True)
         raise
-    write_text_atomically(yaml.safe_dump(made, sort_keys=False), out / MADE_FILE)
+    note_made(out, made)
 
 
 def check_classes(images: Path, names: tuple[str, ...], single_set: bool = False) -> None:
@@ -79,5 +78,35 @@ def check_classes(images: Path, names: tuple[str, ...], single_set: bool = False
             raise UserError(message)
 
 
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    return yaml.safe_load(yaml.safe_dump(values))
+def split_studies(records: Sequence[StudyRecord], data: dict[str, Any], seed: int) -> list[StudyRecord]:
+    """The records with their split by ``data.split`` and ``data.fold``. Raises ``UserError`` for unknown ones."""
+    ratios, fold = str(data.get("split", FIVE_FOLD)), data.get("fold", 0)
+    split = split_records(records, ratios, seed)
+    if ratios != FIVE_FOLD:
+        return split
+    if isinstance(fold, bool) or fold not in range(5):
+        message = f"data.fold is {fold!r}: use a number from 0 to 4."
+        raise UserError(message)
+    return [replace(record, split="val" if record.split == f"fold{fold}" else "train") for record in split]
+
+
+def made_from(data: dict[str, Any], source: str, root: Path, seed: int, single_set: bool) -> dict[str, Any]:
+    """What images are made from: ``data`` of the system, in YAML's own kinds, the studies, the seed, and whether they
+    are one set."""
+    plain = yaml.safe_load(yaml.safe_dump(dict(data)))
+    return {"data": plain, "source": source, "root": str(root), "seed": seed, "single_set": single_set}
+
+
+def already_made(out: Path, made: dict[str, Any], what: str = "images") -> bool:
+    """Whether ``out`` was made from the same, see ``made_from``. Raises ``UserError`` where it was from other."""
+    if not (out / MADE_FILE).is_file():
+        return False
+    if yaml.safe_load((out / MADE_FILE).read_text(encoding="utf-8")) != made:
+        message = f"'{out}' holds {what} of other data or options: delete it, or choose another --output."
+        raise UserError(message)
+    return True
+
+
+def note_made(out: Path, made: dict[str, Any]) -> None:
+    """Note in ``out`` what it was made from. Raises ``OSError`` where it cannot be written."""
+    write_text_atomically(yaml.safe_dump(made, sort_keys=False), out / MADE_FILE)

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from CSpineFractureLib.datasets.mask_slices import MaskOptions, write_mask_slices
-from CSpineFractureLib.datasets.record import LEVELS, StudyRecord
+from CSpineFractureLib.datasets.part_folder import Progress, no_progress
+from CSpineFractureLib.datasets.record import LEVELS
 from CSpineFractureLib.datasets.sources import read_source
-from CSpineFractureLib.datasets.splits import split_records
 from CSpineFractureLib.errors import UserError
-from CSpineFractureLib.findings.atomic_file import write_text_atomically
-from CSpineFractureLib.training.run_images import MADE_FILE, check_classes
+from CSpineFractureLib.training.run_images import already_made, check_classes, made_from, note_made, split_studies
 from CSpineFractureLib.training.systems import System
-
-FIVE_FOLD = "5-fold"
 
 
 def make_images(
@@ -29,7 +22,7 @@ def make_images(
     out: Path,
     seed: int = 0,
     single_set: bool = False,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: Progress = no_progress,
 ) -> None:
     """Make the slices of ``system`` from the studies below ``root`` in ``out``, unless they are there already.
 
@@ -37,12 +30,8 @@ def make_images(
     ``train``; all are ``test`` with ``single_set``. Goes on where an earlier try was broken off. Raises ``UserError``
     where ``out`` holds other images, no study has a mask, or a level is in no slice of a split.
     """
-    data = yaml.safe_load(yaml.safe_dump(system.data))
-    made = {"data": data, "source": source, "root": str(root), "seed": seed, "single_set": single_set}
-    if (out / MADE_FILE).is_file():
-        if yaml.safe_load((out / MADE_FILE).read_text(encoding="utf-8")) != made:
-            message = f"'{out}' holds images of other data or options: delete it, or choose another --output."
-            raise UserError(message)
+    made = made_from(system.data, source, root, seed, single_set)
+    if already_made(out, made):
         return
     options = _options(system, seed)
     records = [record for record in read_source(source, root) if record.load_levels is not None]
@@ -56,19 +45,7 @@ def make_images(
     except UserError:
         shutil.rmtree(out, ignore_errors=True)
         raise
-    write_text_atomically(yaml.safe_dump(made, sort_keys=False), out / MADE_FILE)
-
-
-def split_studies(records: Sequence[StudyRecord], data: dict[str, Any], seed: int) -> list[StudyRecord]:
-    """The records with their split by ``data.split`` and ``data.fold``. Raises ``UserError`` for unknown ones."""
-    ratios, fold = str(data.get("split", FIVE_FOLD)), data.get("fold", 0)
-    split = split_records(records, ratios, seed)
-    if ratios != FIVE_FOLD:
-        return split
-    if isinstance(fold, bool) or fold not in range(5):
-        message = f"data.fold is {fold!r}: use a number from 0 to 4."
-        raise UserError(message)
-    return [replace(record, split="val" if record.split == f"fold{fold}" else "train") for record in split]
+    note_made(out, made)
 
 
 def _options(system: System, seed: int) -> MaskOptions:

@@ -7,11 +7,10 @@ import io
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import lightning
 import torch
-from torch.utils.data import DataLoader, default_collate
+from torch.utils.data import default_collate
 
 from CSpineFractureLib.datasets.slice_image import read_image, write_image
 from CSpineFractureLib.errors import UserError
@@ -21,6 +20,7 @@ from CSpineFractureLib.models.device import choose_device
 from CSpineFractureLib.models.unet import CLASSES
 from CSpineFractureLib.models.weights_file import load_weights
 from CSpineFractureLib.pipeline.unet_segment import winners
+from CSpineFractureLib.training.epoch_data import EpochData
 from CSpineFractureLib.training.fit_options import FitOptions
 from CSpineFractureLib.training.lightning_fit import fit_lightning, one_sentence, telling
 from CSpineFractureLib.training.lightning_keep import BEST
@@ -33,7 +33,6 @@ from CSpineFractureLib.training.segmentation_images import make_images
 from CSpineFractureLib.training.segmentation_measure import measure
 from CSpineFractureLib.training.segmentation_task import SegmentationTask
 from CSpineFractureLib.training.slice_export import exported_network
-from CSpineFractureLib.training.slice_pictures import EpochSampler
 
 __all__ = ["fit", "look", "make_images", "measure"]
 
@@ -42,43 +41,17 @@ KEPT = ("file", "mask", "study", "k", "strata", "column_mm", "row_mm", "slice_mm
 """Columns of ``slices.csv`` that stand in the predictions, too."""
 
 
-class MaskPictureData(lightning.LightningDataModule):
-    """The slices a run learns from and is watched on; the order of the former follows from the seed and the epoch.
+def slice_data(run: RunFolder, workers: int = 0) -> EpochData:
+    """The slices a run learns from and is watched on. Raises ``UserError`` as ``MaskPictures`` does.
 
     The set ``val`` holds all slices of its studies; during training at most ``data.most_per_study`` of each are seen.
     """
-
-    def __init__(self, run: RunFolder, workers: int) -> None:
-        super().__init__()
-        setup, system = run.setup, run.setup.system
-        self._batch, self._workers, self._seed = int(system.training["batch"]), workers, setup.seed
-        augmentation = MaskAugmentation.of(system.augmentation)
-        common = (system.size, window_of(setup))
-        self.training = MaskPictures(run.images, "train", *common, augmentation, setup.seed)
-        most = system.data.get("most_per_study")
-        self.validation = MaskPictures(run.images, "val", *common, most_per_study=most)
-
-    def setup(self, stage: str) -> None:
-        """In each process."""
-        self.training.read_all()
-        self.validation.read_all()
-
-    def train_dataloader(self) -> DataLoader:
-        """From where the checkpoint was written, where that was inside an epoch."""
-        trainer, fit = self.trainer, self.trainer.fit_loop
-        seen = self._batch * fit.epoch_loop.batch_progress.current.processed if fit.restarting else 0
-        place = (trainer.world_size, trainer.global_rank)
-        sampler = EpochSampler(self.training, *place, self._seed, trainer.current_epoch, seen)
-        lonely = len(sampler) % self._batch == 1 and len(sampler) > 1  # batch normalisation cannot learn from one
-        return self._loader(self.training, self._batch, sampler=sampler, drop_last=lonely)
-
-    def val_dataloader(self) -> DataLoader:
-        """In the order of the table."""
-        return self._loader(self.validation, 2 * self._batch)
-
-    def _loader(self, pictures: MaskPictures, batch: int, **more: Any) -> DataLoader:
-        steady = {"num_workers": self._workers, "persistent_workers": self._workers > 0}
-        return DataLoader(pictures, batch, pin_memory=torch.cuda.is_available(), **steady, **more)
+    setup, system = run.setup, run.setup.system
+    augmentation, common = MaskAugmentation.of(system.augmentation), (system.size, window_of(setup))
+    training = MaskPictures(run.images, "train", *common, augmentation, setup.seed)
+    validation = MaskPictures(run.images, "val", *common, most_per_study=system.data.get("most_per_study"))
+    batch = int(system.training["batch"])
+    return EpochData(training, validation, batch, workers, watched=2 * batch)
 
 
 def fit(run: RunFolder, options: FitOptions, on_event: OnEvent) -> None:
@@ -89,9 +62,8 @@ def fit(run: RunFolder, options: FitOptions, on_event: OnEvent) -> None:
     if run.weights.is_file():
         return
     with one_sentence(run):
-        data = MaskPictureData(run, options.workers)
-        for pictures in (data.training, data.validation):
-            pictures.read_all(telling(on_event, "pictures", "Reading the slices"))
+        data = slice_data(run, options.workers)
+        data.read_all(telling(on_event, "pictures", "Reading the slices"))
         lightning.seed_everything(run.setup.seed, workers=True, verbose=False)
         module = SegmentationTask(new_network(run.setup), run.setup.system, run.setup.seed)
         fit_lightning(run, module, data, options, on_event)

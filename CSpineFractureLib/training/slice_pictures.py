@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, DistributedSampler
+from torch.utils.data import Dataset
 
 from CSpineFractureLib.datasets.labelled_image import LEVELS, SLICE_TABLE, read_slice_table
+from CSpineFractureLib.datasets.part_folder import Progress, no_progress
 from CSpineFractureLib.datasets.slice_image import read_image
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.models.slice_input import square_image
@@ -19,7 +19,6 @@ from CSpineFractureLib.training.picture_augment import Augmentation
 MOST_BYTES = 4 * 2**30
 """Sets of more bytes than this are read from disk again in every epoch."""
 Sample = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
-Progress = Callable[[int, int], None]
 
 
 class SlicePictures(Dataset):
@@ -69,7 +68,7 @@ class SlicePictures(Dataset):
         """Another process reads the pictures itself: that is quicker than sending them."""
         return {**self.__dict__, "_kept": None}
 
-    def read_all(self, on_progress: Progress = lambda done, total: None) -> None:
+    def read_all(self, on_progress: Progress = no_progress) -> None:
         """Read all pictures into memory, unless too many. Raises ``UserError`` for a missing or damaged one."""
         if self._kept is not None:
             return
@@ -98,21 +97,3 @@ class SlicePictures(Dataset):
         if image.ndim == 3:
             image = image.mean(axis=2).astype(np.uint8)
         return square_image(image, self.size)
-
-
-class EpochSampler(DistributedSampler):
-    """Shuffled ``(epoch, index)``, the same for a seed and an epoch; ``skip`` samples are left out of the first pass.
-
-    With several processes each gets its share.
-    """
-
-    def __init__(
-        self, pictures: SlicePictures, processes: int = 1, rank: int = 0, seed: int = 0, epoch: int = 0, skip: int = 0
-    ) -> None:
-        super().__init__(pictures, num_replicas=processes, rank=rank, shuffle=True, seed=seed)
-        self.set_epoch(epoch)
-        self._skip = skip
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        skip, self._skip = self._skip, 0
-        yield from [(self.epoch, index) for index in super().__iter__()][skip:]

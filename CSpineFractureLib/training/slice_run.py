@@ -9,17 +9,17 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import lightning
 import torch
-from torch.utils.data import DataLoader, default_collate
+from torch.utils.data import default_collate
 
 from CSpineFractureLib.datasets.labelled_image import LEVELS
 from CSpineFractureLib.findings.atomic_file import write_text_atomically
 from CSpineFractureLib.models.batches import run_batches
 from CSpineFractureLib.models.device import choose_device
 from CSpineFractureLib.models.weights_file import load_weights
+from CSpineFractureLib.training.epoch_data import EpochData
 from CSpineFractureLib.training.fit_options import FitOptions
 from CSpineFractureLib.training.lightning_fit import fit_lightning, one_sentence, telling
 from CSpineFractureLib.training.lightning_keep import BEST
@@ -29,7 +29,7 @@ from CSpineFractureLib.training.picture_augment import Augmentation
 from CSpineFractureLib.training.run_folder import RunFolder
 from CSpineFractureLib.training.run_images import make_images
 from CSpineFractureLib.training.slice_export import export_weights, exported_network, new_network
-from CSpineFractureLib.training.slice_pictures import EpochSampler, SlicePictures
+from CSpineFractureLib.training.slice_pictures import SlicePictures
 from CSpineFractureLib.training.slice_task import SliceTask
 from CSpineFractureLib.training.teachable import TeachableCNN, plain, teachable
 
@@ -39,39 +39,14 @@ START_PICTURES = 64
 PREDICT_BATCH = 32
 
 
-class SlicePictureData(lightning.LightningDataModule):
-    """The training and validation pictures of a run; the order of the former follows from the seed and the epoch."""
-
-    def __init__(self, run: RunFolder, workers: int) -> None:
-        super().__init__()
-        setup, system = run.setup, run.setup.system
-        self._batch, self._workers, self._seed = int(system.training["batch"]), workers, setup.seed
-        augmentation = Augmentation.of(system.augmentation)
-        common = (system.task, system.size)
-        self.training = SlicePictures(run.images, "train", *common, augmentation, setup.seed)
-        self.validation = SlicePictures(run.images, "val", *common)
-
-    def setup(self, stage: str) -> None:
-        """In each process."""
-        self.training.read_all()
-        self.validation.read_all()
-
-    def train_dataloader(self) -> DataLoader:
-        """From where the checkpoint was written, where that was inside an epoch."""
-        trainer, fit = self.trainer, self.trainer.fit_loop
-        seen = self._batch * fit.epoch_loop.batch_progress.current.processed if fit.restarting else 0
-        place = (trainer.world_size, trainer.global_rank)
-        sampler = EpochSampler(self.training, *place, self._seed, trainer.current_epoch, seen)
-        lonely = len(sampler) % self._batch == 1 and len(sampler) > 1  # batch normalisation cannot learn from one
-        return self._loader(self.training, self._batch, sampler=sampler, drop_last=lonely)
-
-    def val_dataloader(self) -> DataLoader:
-        """In the order of the table."""
-        return self._loader(self.validation, 2 * self._batch)
-
-    def _loader(self, pictures: SlicePictures, batch: int, **more: Any) -> DataLoader:
-        steady = {"num_workers": self._workers, "persistent_workers": self._workers > 0}
-        return DataLoader(pictures, batch, pin_memory=torch.cuda.is_available(), **steady, **more)
+def picture_data(run: RunFolder, workers: int = 0) -> EpochData:
+    """The training and validation pictures of a run. Raises ``UserError`` as ``SlicePictures`` does."""
+    setup, system = run.setup, run.setup.system
+    augmentation, common = Augmentation.of(system.augmentation), (system.task, system.size)
+    training = SlicePictures(run.images, "train", *common, augmentation, setup.seed)
+    validation = SlicePictures(run.images, "val", *common)
+    batch = int(system.training["batch"])
+    return EpochData(training, validation, batch, workers, watched=2 * batch)
 
 
 def fit(run: RunFolder, options: FitOptions, on_event: OnEvent) -> None:
@@ -85,9 +60,8 @@ def fit(run: RunFolder, options: FitOptions, on_event: OnEvent) -> None:
     if run.weights.is_file():
         return
     with one_sentence(run):
-        data = SlicePictureData(run, options.workers)
-        for pictures in (data.training, data.validation):
-            pictures.read_all(telling(on_event, "pictures", "Reading the pictures"))
+        data = picture_data(run, options.workers)
+        data.read_all(telling(on_event, "pictures", "Reading the pictures"))
         lightning.seed_everything(run.setup.seed, workers=True, verbose=False)
         module = SliceTask(teachable(new_network(run.setup)), run.setup.system, run.setup.seed)
         if run.setup.start and isinstance(module.network, TeachableCNN):

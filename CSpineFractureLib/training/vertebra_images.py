@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import yaml
-
 from CSpineFractureLib.datasets.crop_table import read_crop_table
+from CSpineFractureLib.datasets.part_folder import Progress, no_progress
 from CSpineFractureLib.datasets.sources import read_source
 from CSpineFractureLib.datasets.vertebra_crops import CropOptions, usable, write_crops
 from CSpineFractureLib.datasets.vertebra_places import read_level_boxes
 from CSpineFractureLib.errors import UserError
-from CSpineFractureLib.findings.atomic_file import write_text_atomically
-from CSpineFractureLib.training.run_images import MADE_FILE
-from CSpineFractureLib.training.segmentation_images import split_studies
+from CSpineFractureLib.training.run_images import already_made, made_from, note_made, split_studies
 from CSpineFractureLib.training.systems import System
 
 
@@ -27,7 +23,7 @@ def make_images(
     out: Path,
     seed: int = 0,
     single_set: bool = False,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: Progress = no_progress,
 ) -> None:
     """Make the crops of ``system`` from the studies below ``root`` in ``out``, unless they are there already.
 
@@ -35,12 +31,9 @@ def make_images(
     where an earlier try was broken off. Raises ``UserError`` where ``out`` holds other crops, no study tells what is
     needed, or a split lacks fractured or normal vertebrae.
     """
-    data = yaml.safe_load(yaml.safe_dump({**system.data, "slices": system.input["slices"], "size": system.size}))
-    made = {"data": data, "source": source, "root": str(root), "seed": seed, "single_set": single_set}
-    if (out / MADE_FILE).is_file():
-        if yaml.safe_load((out / MADE_FILE).read_text(encoding="utf-8")) != made:
-            message = f"'{out}' holds images of other data or options: delete it, or choose another --output."
-            raise UserError(message)
+    data = {**system.data, "slices": system.input["slices"], "size": system.size}
+    made = made_from(data, source, root, seed, single_set)
+    if already_made(out, made):
         return
     options = _options(system, seed)
     boxed = read_level_boxes(Path(options.boxes)) if options.boxes else {}
@@ -58,7 +51,7 @@ def make_images(
     except UserError:
         shutil.rmtree(out, ignore_errors=True)
         raise
-    write_text_atomically(yaml.safe_dump(made, sort_keys=False), out / MADE_FILE)
+    note_made(out, made)
 
 
 def check_classes(crops: Path, single_set: bool = False) -> None:

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import lightning
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from CSpineFractureLib.datasets.crop_table import CROP_TABLE, read_crop_table
+from CSpineFractureLib.datasets.part_folder import Progress, no_progress
 from CSpineFractureLib.datasets.vertebra_crops import CHANNELS, read_crop
 from CSpineFractureLib.errors import UserError
+from CSpineFractureLib.training.epoch_data import EpochData
 from CSpineFractureLib.training.run_folder import RunFolder, Setup
-from CSpineFractureLib.training.slice_pictures import MOST_BYTES, EpochSampler
+from CSpineFractureLib.training.slice_pictures import MOST_BYTES
 from CSpineFractureLib.training.vertebra_augment import WINDOWS, VertebraAugmentation
 
 KINDS = {"vertebra-crop": "crop", "vertebra-whole": "whole"}
 """``input.image`` of a system or model, and the pictures of a sample."""
 Sample = tuple[torch.Tensor, torch.Tensor]
-Progress = Callable[[int, int], None]
 
 
 def input_of(setup: Setup) -> dict[str, Any]:
@@ -105,7 +104,7 @@ class VertebraPictures(Dataset):
         """Another process reads the crops itself: that is quicker than sending them."""
         return {**self.__dict__, "_kept": None}
 
-    def read_all(self, on_progress: Progress = lambda done, total: None) -> None:
+    def read_all(self, on_progress: Progress = no_progress) -> None:
         """Read all crops into memory, unless too many. Raises ``UserError`` for a missing or damaged one."""
         shown = self.shown
         shape = (len(self), shown.slices, shown.channels, shown.size, shown.size)
@@ -123,35 +122,9 @@ class VertebraPictures(Dataset):
         return self.shown.read(self.root / self.rows[index].file)
 
 
-class VertebraData(lightning.LightningDataModule):
-    """The training and validation vertebrae of a run; the order of the former follows from the seed and the epoch."""
-
-    def __init__(self, run: RunFolder, workers: int) -> None:
-        super().__init__()
-        setup, system = run.setup, run.setup.system
-        self._batch, self._workers, self._seed = int(system.training["batch"]), workers, setup.seed
-        shown, augmentation = Shown.of(setup), VertebraAugmentation.of(system.augmentation)
-        self.training = VertebraPictures(run.images, "train", shown, augmentation, setup.seed)
-        self.validation = VertebraPictures(run.images, "val", shown)
-
-    def setup(self, stage: str) -> None:
-        """In each process."""
-        self.training.read_all()
-        self.validation.read_all()
-
-    def train_dataloader(self) -> DataLoader:
-        """From where the checkpoint was written, where that was inside an epoch."""
-        trainer, fit = self.trainer, self.trainer.fit_loop
-        seen = self._batch * fit.epoch_loop.batch_progress.current.processed if fit.restarting else 0
-        place = (trainer.world_size, trainer.global_rank)
-        sampler = EpochSampler(self.training, *place, self._seed, trainer.current_epoch, seen)
-        lonely = len(sampler) % self._batch == 1 and len(sampler) > 1  # batch normalisation cannot learn from one
-        return self._loader(self.training, sampler=sampler, drop_last=lonely)
-
-    def val_dataloader(self) -> DataLoader:
-        """In the order of the table."""
-        return self._loader(self.validation)
-
-    def _loader(self, pictures: VertebraPictures, **more: Any) -> DataLoader:
-        steady = {"num_workers": self._workers, "persistent_workers": self._workers > 0}
-        return DataLoader(pictures, self._batch, pin_memory=torch.cuda.is_available(), **steady, **more)
+def vertebra_data(run: RunFolder, workers: int = 0) -> EpochData:
+    """The training and validation vertebrae of a run. Raises ``UserError`` as ``VertebraPictures`` does."""
+    setup, system = run.setup, run.setup.system
+    shown, augmentation = Shown.of(setup), VertebraAugmentation.of(system.augmentation)
+    training = VertebraPictures(run.images, "train", shown, augmentation, setup.seed)
+    return EpochData(training, VertebraPictures(run.images, "val", shown), int(system.training["batch"]), workers)

@@ -29,7 +29,7 @@ from CSpineFractureLib.training.run_folder import RunFolder, Setup
 from CSpineFractureLib.training.slice_export import SHIPPED, exported_network, network_arguments, start_from_installed
 from CSpineFractureLib.training.teachable import plain
 from CSpineFractureLib.training.vertebra_images import make_images
-from CSpineFractureLib.training.vertebra_pictures import Shown, VertebraData, VertebraPictures, input_of
+from CSpineFractureLib.training.vertebra_pictures import Shown, VertebraPictures, input_of, vertebra_data
 from CSpineFractureLib.training.vertebra_report import measure, write_answers
 from CSpineFractureLib.training.vertebra_task import VertebraTask
 
@@ -48,9 +48,8 @@ def fit(run: RunFolder, options: FitOptions, on_event: OnEvent) -> None:
     if run.weights.is_file():
         return
     with one_sentence(run):
-        data = VertebraData(run, options.workers)
-        for pictures in (data.training, data.validation):
-            pictures.read_all(telling(on_event, "pictures", "Reading the crops"))
+        data = vertebra_data(run, options.workers)
+        data.read_all(telling(on_event, "pictures", "Reading the crops"))
         lightning.seed_everything(run.setup.seed, workers=True, verbose=False)
         module = VertebraTask(new_network(run.setup), run.setup.system, data.training.targets, run.setup.seed)
         fit_lightning(run, module, data, options, on_event)

@@ -40,19 +40,34 @@ def first_network(run: RunFolder, store: WeightsStore | None = None) -> nn.Modul
 
 
 def shipped_weights(entry: ModelEntry, store: WeightsStore) -> nn.Module:
-    """The first network in the store with the task, the architecture and the channels of ``entry``."""
-    fitting = (entry.architecture, entry.arguments.get("channels", 3))
+    """The first network in the store with the task, the architecture and the channels of ``entry``.
+
+    Raises ``UserError`` where there is none: it tells of the channels where only these are others.
+    """
     of_task = [other for other in store.list() if other.task == entry.task]
-    for other in of_task:
-        if (other.architecture, other.arguments.get("channels", 3)) == fitting:
+    alike = [other for other in of_task if other.architecture == entry.architecture]
+    for other in alike:
+        if _channels(other) == _channels(entry):
             store.verify(other)
             return load_weights(_made(other), other.path)
+    if alike:
+        message = (
+            f"The weights of a {entry.architecture} for the {entry.task} on this computer have other arguments "
+            f"(channels={_channels(alike[0])}, wanted channels={_channels(entry)}): start from a file of weights with "
+            f"--start FILE, or leave --start out."
+        )
+        raise UserError(message)
     there = ", ".join(sorted({other.architecture for other in of_task})) or "none"
     message = (
         f"No weights of a {entry.architecture} for the {entry.task} are on this computer (there: {there}): train"
         " another model, or from random weights or a file."
     )
     raise UserError(message)
+
+
+def _channels(entry: ModelEntry) -> int:
+    """Of its input; three, where nothing is said."""
+    return int(entry.arguments.get("channels", 3))
 
 
 def _take_over(model: nn.Module, other: nn.Module) -> None:

@@ -9,14 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from CSpineFractureLib.datasets.crop_table import read_crop_table
 from CSpineFractureLib.datasets.record import LEVELS, SliceBox, StudyRecord
 from CSpineFractureLib.datasets.vertebra_crops import CropOptions, read_crop, write_crops
 from CSpineFractureLib.datasets.vertebra_places import LyingStudy, places_of, read_level_boxes
 from CSpineFractureLib.errors import UserError
-from CSpineFractureLib.pipeline.canonical import CanonicalView
 from CSpineFractureLib.volume import CTVolume
+from CSpineFractureLib.volume.canonical import CanonicalView
+from CSpineFractureLib.volume.itk_image import itk_image
 from CSpineFractureLib.volume.vertebra_crop import VertebraPlace
 
 SHAPE = (32, 40, 48)
@@ -79,14 +81,30 @@ def test_a_study_stored_the_other_way_round_gives_the_same_crops(tmp_path) -> No
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (2, 1, 0), (2, 0, 1)])
-def test_a_study_lies_as_in_the_pipeline(order) -> None:
-    hu, _ = hu_and_levels()
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_study_lies_as_in_the_pipeline(order, flip) -> None:
+    hu, levels = hu_and_levels()
     matrix = MATRIX.copy()
     matrix[:3, :3] = MATRIX[:3, :3][:, [2 - order[2 - axis] for axis in range(3)]]
-    volume = CTVolume(np.ascontiguousarray(hu.transpose(order)), matrix)
-    study = LyingStudy.of(StudyRecord("s", lambda: volume))
+    hu, levels = hu.transpose(order), levels.transpose(order)
+    if flip:  # the stored slices run the other way
+        hu, levels = hu[::-1], levels[::-1]
+        matrix[:3, 3] += matrix[:3, 2] * (len(hu) - 1)
+        matrix[:3, 2] *= -1
+    volume, levels = CTVolume(np.ascontiguousarray(hu), matrix), np.ascontiguousarray(levels)
+    study = LyingStudy.of(StudyRecord("s", lambda: volume, lambda: levels))
     assert np.array_equal(study.hu, CanonicalView.of(volume).hu)
-    assert (study.stored_slices(3, 5) == (3, 5)) == (order[0] == 0)
+    for ours, stored in ((study.hu, volume.hu), (study.labels, levels)):
+        by_itk = sitk.DICOMOrient(itk_image(stored, matrix), "LPS")
+        assert np.array_equal(ours, sitk.GetArrayFromImage(by_itk))
+        assert study.spacing_mm == pytest.approx(by_itk.GetSpacing())
+    assert study.hu.dtype == np.int16
+    assert study.labels.dtype == np.uint8
+    slices = {False: (3, 5), True: (26, 28)}[flip] if order[0] == 0 else (-1, -1)
+    assert study.stored_slices(3, 5) == slices
+    middle = np.array([[5.0, 6.0, 7.0]])
+    point = itk_image(volume.hu, matrix).TransformContinuousIndexToPhysicalPoint(middle[0])
+    assert study.from_stored(middle)[0] == pytest.approx(by_itk.TransformPhysicalPointToContinuousIndex(point))
 
 
 def test_boxes_of_a_detector_give_the_place_where_there_are_some(tmp_path) -> None:

@@ -12,11 +12,11 @@ from CSpineFractureLib.findings.result_rows import NOT_SUSPECTED, SUSPECTED, res
 from CSpineFractureLib.findings.study_result import LEVELS
 from CSpineFractureLib.models.store import WeightsStore
 from CSpineFractureLib.pipeline.boxes2d import SliceBox
-from CSpineFractureLib.pipeline.canonical import CanonicalView
 from CSpineFractureLib.pipeline.engine import Engine
 from CSpineFractureLib.pipeline.fracture_boxes import fracture_findings, level_probability
 from CSpineFractureLib.pipeline.level_presence import looked_at, on_every_slice, slice_places
 from CSpineFractureLib.pipeline.outputs import slicer_is_installed, write_outputs
+from CSpineFractureLib.volume.canonical import CanonicalView
 from CSpineFractureLib.volume.ct_volume import CTVolume
 
 

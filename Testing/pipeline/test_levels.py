@@ -9,10 +9,10 @@ from CSpineFractureLib.phantom.plan import StudyPlan
 from CSpineFractureLib.phantom.study import make_study
 from CSpineFractureLib.pipeline.axial import detector_images
 from CSpineFractureLib.pipeline.boxes2d import SliceBox, follow_column
-from CSpineFractureLib.pipeline.canonical import CanonicalView
 from CSpineFractureLib.pipeline.decode import decode_levels
 from CSpineFractureLib.pipeline.fuse import fuse
 from CSpineFractureLib.pipeline.segment import segment_levels
+from CSpineFractureLib.volume.canonical import CanonicalView
 from CSpineFractureLib.volume.ct_volume import CTVolume
 
 PLAN = StudyPlan(spacing_mm=(1.0, 1.0, 1.5), fractures=(), width_mm=160, depth_mm=160, above_mm=20, below_mm=10)

@@ -6,10 +6,10 @@ import coded_phantom
 import numpy as np
 import pytest
 
-from CSpineFractureLib.pipeline.canonical import CanonicalView
 from CSpineFractureLib.pipeline.segment_tidy import column_part, tidy
 from CSpineFractureLib.pipeline.unet_levels import segment_levels
 from CSpineFractureLib.pipeline.unet_segment import NamedSlices
+from CSpineFractureLib.volume.canonical import CanonicalView
 from CSpineFractureLib.volume.ct_volume import CTVolume
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.models.manifest import ModelEntry
-from CSpineFractureLib.pipeline.canonical import CanonicalView
 from CSpineFractureLib.pipeline.slice_images import ColumnCrops, WholeSlices, slice_input, whole_slices
+from CSpineFractureLib.volume.canonical import CanonicalView
 from CSpineFractureLib.volume.ct_volume import CTVolume
 
 

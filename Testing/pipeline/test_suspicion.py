@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from CSpineFractureLib.pipeline.boxes2d import SliceBox
-from CSpineFractureLib.pipeline.canonical import CanonicalView
 from CSpineFractureLib.pipeline.suspicion import (
     SliceSuspicion,
     attribute,
@@ -16,6 +15,7 @@ from CSpineFractureLib.pipeline.suspicion import (
     smoothed,
     study_probability,
 )
+from CSpineFractureLib.volume.canonical import CanonicalView
 from CSpineFractureLib.volume.ct_volume import CTVolume
 
 

@@ -11,12 +11,12 @@ from torch import nn
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.findings.result_file import first_fault
 from CSpineFractureLib.findings.study_result import LEVELS
-from CSpineFractureLib.pipeline.canonical import CanonicalView
 from CSpineFractureLib.pipeline.engine import Engine
 from CSpineFractureLib.pipeline.profiles import Profile, register_profile
 from CSpineFractureLib.pipeline.vertebra_cam import hot_part, sample_cam, vertebra_cam_slices
 from CSpineFractureLib.pipeline.vertebra_fractures import JudgedVertebra
 from CSpineFractureLib.pipeline.vertebra_places import widest
+from CSpineFractureLib.volume.canonical import CanonicalView
 from CSpineFractureLib.volume.ct_volume import CTVolume
 from CSpineFractureLib.volume.vertebra_crop import VertebraPlace, place_of
 

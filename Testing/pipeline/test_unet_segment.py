@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from CSpineFractureLib.errors import Cancelled, UserError
-from CSpineFractureLib.pipeline.canonical import CanonicalView
 from CSpineFractureLib.pipeline.context import RunContext
 from CSpineFractureLib.pipeline.unet_segment import SegmentationInput, name_slices, winners
+from CSpineFractureLib.volume.canonical import CanonicalView
 from CSpineFractureLib.volume.ct_volume import CTVolume
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
+from broken_off import CPU, assert_same_weights, go_on, one_thread, stop_after
 
 from CSpineFractureLib.datasets.column_volumes import TABLE, ColumnVolume
 from CSpineFractureLib.errors import UserError
@@ -16,11 +16,11 @@ from CSpineFractureLib.training import column_samples
 from CSpineFractureLib.training.column_run import ColumnSlices, fit, look, make_images, measure
 from CSpineFractureLib.training.column_samples import draw_slices
 from CSpineFractureLib.training.column_task import ColumnTask
-from CSpineFractureLib.training.fit_options import FitOptions
+from CSpineFractureLib.training.lightning_keep import Keep
 from CSpineFractureLib.training.run_folder import Setup, open_run
 from CSpineFractureLib.training.systems import load_system
 
-CPU, SIZE = FitOptions(device="cpu"), 64
+SIZE = 64
 
 
 def a_neck(seed: int) -> ColumnVolume:
@@ -53,18 +53,16 @@ def a_run(folder, epochs=2, studies=8, batch=12):
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def alone():
+    with one_thread():
+        yield
 
 
 def test_made_up_necks_are_learnt_and_measured(tmp_path, monkeypatch):
     gentle = {"TURN_DEG": (4, 2, 2), "SCALE": (0.95, 1.05), "OFF_MM": (6, 6, 2), "FAR_SHARE": 0.0}
     for name, value in {**gentle, "COARSER": 0, "PLANNING": 0, "CUT": 0}.items():
         monkeypatch.setattr(column_samples, name, value)
-    run = a_run(tmp_path, epochs=35, studies=12, batch=6)
+    run = a_run(tmp_path, epochs=50, studies=12, batch=6)
     fit(run, CPU, lambda event: None)
     look(run, "val", "cpu")
     figures = {name: figure.value for name, figure in measure(run, "val").figures.items()}
@@ -84,8 +82,17 @@ def test_a_training_that_was_broken_off_ends_as_the_undisturbed_one(tmp_path):
         fit(broken, CPU, stop)
     assert not broken.weights.is_file()
     fit(broken, CPU, lambda event: None)
-    first, second = load_file(whole.weights), load_file(broken.weights)
-    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert_same_weights(whole.weights, broken.weights)
+
+
+def test_a_checkpoint_inside_an_epoch_goes_on_with_the_studies_that_were_not_seen(tmp_path, monkeypatch):
+    whole, broken = (a_run(tmp_path / name, 2, studies=11) for name in ("whole", "broken"))
+    fit(whole, CPU, lambda event: None)
+    monkeypatch.setattr(Keep.__init__, "__defaults__", (0.0,))  # after every batch
+    stop_after(fit, broken, batches=5)  # of 6; three to an epoch, the last of a single study
+    monkeypatch.undo()
+    assert go_on(fit, broken) == 5
+    assert_same_weights(whole.weights, broken.weights)
 
 
 def test_the_heat_is_highest_at_the_middle_of_each_body():

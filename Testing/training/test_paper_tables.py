@@ -10,10 +10,27 @@ from small_runs import run_of
 
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.training.metrics_file import DataFacts, Figure, Metrics, write_metrics
-from CSpineFractureLib.training.paper_figures import highest_kappa, implied_accuracy, paper_names, read_paper
+from CSpineFractureLib.training.paper_figures import paper_names, read_paper
 from CSpineFractureLib.training.paper_tables import paper_table, paper_tables
 from CSpineFractureLib.training.systems import load_system
 from CSpineFractureLib.training.table_text import as_markdown, block_text, write_tables
+
+
+def highest_kappa(accuracy: float) -> float:
+    """The highest Cohen's kappa of two classes that goes with an accuracy, whatever the shares of the classes.
+
+    ``kappa = 1 - (1 - a) / (1 - p)`` grows as the agreement by chance ``p`` shrinks; with shares ``s`` of the truth and
+    ``t`` of the calls, ``p = s t + (1 - s)(1 - t)`` and ``|s - t| <= 1 - a``, so ``p >= (1 - (1 - a)^2) / 2``. On
+    balanced classes ``p`` is a half and kappa is ``2 a - 1``, hardly less.
+    """
+    return accuracy**2 / (1 + (1 - accuracy) ** 2)
+
+
+def implied_accuracy(precision: float, recall: float, specificity: float) -> float:
+    """The one accuracy that goes with these three: precision fixes the share of positives given the two rates."""
+    odds = precision / (1 - precision) * (1 - specificity) / recall
+    share = odds / (1 + odds)
+    return share * recall + (1 - share) * specificity
 
 
 def a_measured_run(runs, system, model, value, quick=True, set_name="val", synthetic=True, **changes):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from broken_off import one_thread
 from drawn_radiographs import radiographs_in, small_system
 
 from CSpineFractureLib.errors import UserError
@@ -33,11 +34,9 @@ def quiet(event):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def alone():
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="module")

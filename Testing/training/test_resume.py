@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import csv
-import os
 import signal
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import pytest
 import torch
+from broken_off import CPU, assert_same_weights, go_on, kill_after, one_thread, stop_after
 from made_pictures import a_run, make_tree, tiny_networks
-from safetensors.torch import load_file
 
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.training.fit_options import FitOptions
 from CSpineFractureLib.training.lightning_keep import Keep, checkpoint_of
 from CSpineFractureLib.training.slice_run import fit as fit_slices
 
-CPU = FitOptions(device="cpu")
 PLAN = {
     "input__size": 64,
     "training__epochs": 5,
@@ -28,31 +23,18 @@ PLAN = {
     "training__learning_rate": 0.002,
     "training__schedule": "plateau",
 }
-SCRIPT = """
-import sys, time
-from pathlib import Path
-import torch
+TRAINING = f"""
 from made_pictures import a_run, tiny_networks
-from CSpineFractureLib.training.fit_options import FitOptions
-from CSpineFractureLib.training.slice_run import fit as fit_slices
-run = a_run(Path(sys.argv[1]), "000-slice-classifier", "slice-tiny", **PLAN)
-torch.set_num_threads(1)  # as below: sums over two threads round otherwise
-def slowly(event):
-    time.sleep(0.05)
-    print(event["stage"], event["done"], flush=True)
+from CSpineFractureLib.training.slice_run import fit
 with tiny_networks():
-    fit_slices(run, FitOptions(device="cpu"), slowly)
+    fit(a_run(folder, "000-slice-classifier", "slice-tiny", **{PLAN!r}), CPU, slowly)
 """
 
 
 @pytest.fixture(autouse=True, scope="module")
 def tiny():
-    """On one thread: more only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with tiny_networks():
+    with one_thread(), tiny_networks():
         yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -79,49 +61,25 @@ def assert_same(run, other):
     for row, expected in zip(figures(run), figures(other), strict=True):
         assert {name for name in row if row[name] != expected[name]} <= {"train_loss", "train_accuracy"}
     for path in ("slice-tiny.safetensors", "checkpoints/best.safetensors"):
-        ours, theirs = load_file(run.path / path), load_file(other.path / path)
-        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-
-
-def kill_after(folder: Path, done: int) -> None:
-    """Train in another process and kill it without warning after so many batches."""
-    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[2])])
-    script = textwrap.dedent(SCRIPT).replace("PLAN", repr(PLAN))
-    environment = {**os.environ, "PYTHONPATH": paths}
-    process = subprocess.Popen([sys.executable, "-c", script, str(folder)], stdout=subprocess.PIPE, env=environment)
-    try:
-        for line in process.stdout:
-            stage, number = line.split()
-            if stage == b"train" and int(number) >= done:
-                break
-        os.kill(process.pid, signal.SIGKILL)
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
+        assert_same_weights(run.path / path, other.path / path)
 
 
 def test_a_killed_training_ends_with_the_weights_of_an_undisturbed_one(undisturbed, tmp_path):
     run = begin(tmp_path)
-    kill_after(tmp_path, done=15)  # of 30; six to an epoch, so in the third
+    kill_after(tmp_path, TRAINING, done=15)  # of 30; six to an epoch, so in the third
     assert (run.checkpoints / "last.ckpt").is_file()
     assert not run.weights.exists()
     assert len(figures(run)) == 2
-    events = []
-    fit_slices(run, CPU, events.append)
-    assert next(event["done"] for event in events if event["stage"] == "train") == 13
+    assert go_on(fit_slices, run) == 13
     assert_same(run, undisturbed)
 
 
 def test_a_checkpoint_inside_an_epoch_goes_on_with_the_pictures_that_were_not_seen(undisturbed, tmp_path, monkeypatch):
     run = begin(tmp_path)
     monkeypatch.setattr(Keep.__init__, "__defaults__", (0.0,))  # after every batch
-
-    stop_after(run, batches=16)
+    stop_after(fit_slices, run, batches=16)
     monkeypatch.undo()
-    events = []
-    fit_slices(run, CPU, events.append)
-    assert next(event["done"] for event in events if event["stage"] == "train") == 16
+    assert go_on(fit_slices, run) == 16
     assert_same(run, undisturbed)
 
 
@@ -143,7 +101,7 @@ def test_a_training_killed_before_its_export_only_exports(undisturbed, tmp_path)
 
 def test_a_truncated_checkpoint_gives_way_to_the_one_before(undisturbed, tmp_path):
     run = begin(tmp_path)
-    stop_after(run, batches=13)
+    stop_after(fit_slices, run, batches=13)
     last = run.checkpoints / "last.ckpt"
     last.write_bytes(last.read_bytes()[:5000])
     assert checkpoint_of(run.checkpoints, a_module(run)).name == "previous.ckpt"
@@ -162,7 +120,7 @@ def test_without_a_whole_checkpoint_training_begins_anew(undisturbed, tmp_path):
 
 def test_ctrl_c_stops_and_the_same_call_goes_on(undisturbed, tmp_path):
     run, handler = begin(tmp_path), signal.getsignal(signal.SIGINT)
-    stop_after(run, batches=14, fault=KeyboardInterrupt)
+    stop_after(fit_slices, run, batches=14, fault=KeyboardInterrupt)
     assert not run.weights.exists()
     assert (run.checkpoints / "last.ckpt").is_file()
     assert signal.getsignal(signal.SIGINT) is handler
@@ -172,7 +130,7 @@ def test_ctrl_c_stops_and_the_same_call_goes_on(undisturbed, tmp_path):
 
 def test_a_checkpoint_of_another_architecture_is_one_sentence(tmp_path):
     run = begin(tmp_path)
-    stop_after(run, batches=8)
+    stop_after(fit_slices, run, batches=8)
     other = a_run(tmp_path, "000-slice-classifier", "slice-resnet50", **PLAN)
     other.checkpoints.mkdir()
     (run.checkpoints / "last.ckpt").rename(other.checkpoints / "last.ckpt")
@@ -204,14 +162,3 @@ def a_module(run):
     from CSpineFractureLib.training.slice_task import SliceTask
 
     return SliceTask(new_network(run.setup), run.setup.system)
-
-
-def stop_after(run, batches, fault=RuntimeError):
-    """Train a run until so many batches are done."""
-
-    def stop(event):
-        if event["stage"] == "train" and event["done"] == batches:
-            raise fault
-
-    with pytest.raises(fault):
-        fit_slices(run, CPU, stop)

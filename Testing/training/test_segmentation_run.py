@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import signal
-import subprocess
-import sys
-import textwrap
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from broken_off import CPU, assert_same_weights, go_on, kill_after, one_thread, stop_after
 from made_masks import MODEL, SLICES, a_mask_run, a_study, make_mask_tree, segmentation_networks
 from PIL import Image
-from safetensors.torch import load_file
 
 from CSpineFractureLib.datasets.slice_image import read_image, write_image
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.models.store import WeightsStore
 from CSpineFractureLib.training import segmentation_images
-from CSpineFractureLib.training.fit_options import FitOptions
 from CSpineFractureLib.training.lightning_keep import Keep
 from CSpineFractureLib.training.mask_pictures import MaskPictures, square_labels
 from CSpineFractureLib.training.segmentation_run import fit, look, make_images, measure
@@ -31,32 +24,19 @@ from CSpineFractureLib.training.segmentation_task import mean_overlaps, segmenta
 from CSpineFractureLib.training.slice_export import exported_network
 from CSpineFractureLib.training.systems import load_system
 
-CPU = FitOptions(device="cpu")
 SHORT = {"training__epochs": 3}
-SCRIPT = """
-import sys, time
-from pathlib import Path
-import torch
+TRAINING = f"""
 from made_masks import a_mask_run, segmentation_networks
-from CSpineFractureLib.training.fit_options import FitOptions
 from CSpineFractureLib.training.segmentation_run import fit
-torch.set_num_threads(1)
-def slowly(event):
-    time.sleep(0.05)
-    print(event["stage"], event["done"], flush=True)
 with segmentation_networks():
-    fit(a_mask_run(Path(sys.argv[1]), **SHORT), FitOptions(device="cpu"), slowly)
+    fit(a_mask_run(folder, **{SHORT!r}), CPU, slowly)
 """
 
 
 @pytest.fixture(autouse=True, scope="module")
 def networks():
-    """On one thread: more only wait for each other, and round otherwise."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with segmentation_networks():
+    with one_thread(), segmentation_networks():
         yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -92,17 +72,7 @@ def assert_same(run, other):
     """The same figures of validation, and the same weights to the last bit."""
     for row, expected in zip(table(run.logs / "metrics.csv"), table(other.logs / "metrics.csv"), strict=True):
         assert {name for name in row if row[name] != expected[name]} <= {"train_loss", "seconds"}
-    ours, theirs = load_file(run.weights), load_file(other.weights)
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-
-
-def stop_after(run, batches):
-    def stop(event):
-        if event["stage"] == "train" and event["done"] == batches:
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        fit(run, CPU, stop)
+    assert_same_weights(run.weights, other.weights)
 
 
 def test_the_loss_is_what_a_hand_computes():
@@ -211,35 +181,18 @@ def test_the_variant_of_neighbours_takes_pictures_of_its_own(tmp_path):
 def test_a_killed_training_ends_with_the_weights_of_an_undisturbed_one(undisturbed, tmp_path):
     run = begin(tmp_path)
     batches = int(table(undisturbed.logs / "metrics.csv")[0]["step"]) + 1
-    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[2])])
-    script = textwrap.dedent(SCRIPT).replace("SHORT", repr(SHORT))
-    environment = {**os.environ, "PYTHONPATH": paths}
-    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, env=environment)
-    try:
-        for line in process.stdout:
-            stage, number = line.split()
-            if stage == b"train" and int(number) >= batches + 2:
-                break
-        os.kill(process.pid, signal.SIGKILL)
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
+    kill_after(tmp_path, TRAINING, batches + 2)
     assert not run.weights.exists()
-    events = []
-    fit(run, CPU, events.append)
-    assert next(event["done"] for event in events if event["stage"] == "train") > batches
+    assert go_on(fit, run) > batches
     assert_same(run, undisturbed)
 
 
 def test_a_checkpoint_inside_an_epoch_goes_on_with_the_slices_that_were_not_seen(undisturbed, tmp_path, monkeypatch):
     run = begin(tmp_path)
     monkeypatch.setattr(Keep.__init__, "__defaults__", (0.0,))  # after every batch
-    stop_after(run, batches=11)
+    stop_after(fit, run, batches=11)
     monkeypatch.undo()
-    events = []
-    fit(run, CPU, events.append)
-    assert next(event["done"] for event in events if event["stage"] == "train") == 11
+    assert go_on(fit, run) == 11
     assert_same(run, undisturbed)
 
 

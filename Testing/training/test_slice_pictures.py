@@ -10,8 +10,9 @@ from made_pictures import make_tree
 from CSpineFractureLib.datasets.slice_image import read_image
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.models.slice_input import square_image
+from CSpineFractureLib.training.epoch_data import EpochSampler
 from CSpineFractureLib.training.picture_augment import Augmentation
-from CSpineFractureLib.training.slice_pictures import EpochSampler, SlicePictures
+from CSpineFractureLib.training.slice_pictures import SlicePictures
 
 AUGMENTATION = Augmentation(flip=0.5, rotation_deg=15, blur=0.5, shift=0.05, scale=0.1)
 

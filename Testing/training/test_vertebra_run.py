@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from broken_off import one_thread
 from made_vertebrae import SIZE, SLICES, a_run, make_crops
 
 from CSpineFractureLib.datasets.crop_table import read_crop_table
@@ -28,11 +29,9 @@ STILL = {f"augmentation__{key}": 0 for key in ("blur", "distortion", "sharpen", 
 
 
 @pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def alone():
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="module")

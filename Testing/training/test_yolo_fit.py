@@ -332,6 +332,18 @@ def test_the_weights_on_this_computer_are_taken_over_but_for_the_head_of_other_c
         first_network(other, store)
 
 
+def test_shipped_weights_of_other_channels_are_named_with_the_remedy(tmp_path):
+    entry = ModelEntry("grey", "1", "fracture-detector", [], "yolov8n", "x", "y", {}, {"classes": 1, "channels": 1})
+    file = save_weights(build_yolo("yolov8n", 1, 1), tmp_path / "grey.safetensors", torch.float32, as_metadata(entry))
+    store = WeightsStore(tmp_path / "store", bundled=tmp_path / "none")
+    store.install(file, replace(entry, input={"windows": [[400, 1800]], "size": [96, 96], "spacing_mm": [1, 1]}))
+    run = a_run(tmp_path, a_system(), start="shipped")
+    with pytest.raises(UserError, match=r"other arguments \(channels=1, wanted channels=3\).*--start FILE") as caught:
+        first_network(run, store)
+    assert "there: yolov8n" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_file_of_weights_is_taken_over_and_random_weights_follow_the_seed(tmp_path):
     torch.manual_seed(3)
     given = build_yolo("yolov8n", 80, 3)

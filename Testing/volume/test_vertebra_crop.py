@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from CSpineFractureLib.pipeline.canonical import CanonicalView
 from CSpineFractureLib.volume import CTVolume
+from CSpineFractureLib.volume.canonical import CanonicalView
 from CSpineFractureLib.volume.vertebra_crop import AIR_HU, VertebraPlace, crop_vertebra, place_of
 from CSpineFractureLib.volume.windows import THREE_BONE_WINDOWS
 

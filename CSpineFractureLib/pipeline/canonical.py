@@ -1,1 +1,0 @@
-from CSpineFractureLib.volume.canonical import CanonicalView as CanonicalView
