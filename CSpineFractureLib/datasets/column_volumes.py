@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,27 @@ def write_column_volumes(
             part.replace(file)
         table.writerow([file.name, record.id, record.group, record.split or ""])
         on_progress(done, len(records))
+    write_text_atomically(text.getvalue(), out / TABLE)
+
+
+def add_column_volumes(out: Path, more: Path) -> None:
+    """Copy the volumes of another folder of this kind into ``out``, all of them to train on.
+
+    Raises ``UserError`` where ``more`` is not such a folder or has a study of the same name, ``OSError`` where ``out``
+    cannot be written.
+    """
+    rows, further = read_column_table(out), read_column_table(more)
+    double = {row["study"] for row in rows} & {row["study"] for row in further}
+    if double:
+        message = f"'{more}' has a study '{min(double)}' too, like the data: rename one of them."
+        raise UserError(message)
+    for row in further:
+        read_column_volume(more / Path(row["file"]).name)
+        shutil.copyfile(more / Path(row["file"]).name, out / Path(row["file"]).name)
+    text = io.StringIO()
+    table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    table.writeheader()
+    table.writerows([*rows, *({**row, "file": Path(row["file"]).name, "split": "train"} for row in further)])
     write_text_atomically(text.getvalue(), out / TABLE)
 
 

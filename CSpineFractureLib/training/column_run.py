@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from CSpineFractureLib.datasets.column_volumes import (
     BODIES,
     ColumnVolume,
+    add_column_volumes,
     read_column_table,
     read_column_volume,
     write_column_volumes,
@@ -57,7 +58,8 @@ def make_images(
 ) -> None:
     """Coarse volumes of the studies below ``root`` in ``out``, unless they are there; split by patient.
 
-    Raises ``UserError`` where ``out`` holds others, no study has a vertebra mask, or a split would be empty.
+    ``data.more`` of the recipe names a folder of further ones to train on (``cspine dataset located``). Raises
+    ``UserError`` where ``out`` holds others, no study has a vertebra mask, or a split would be empty.
     """
     made = made_from(system.data, source, root, seed, single_set)
     if already_made(out, made, "volumes"):
@@ -75,6 +77,8 @@ def make_images(
         raise UserError(message)
     try:
         write_column_volumes(split, out, on_progress)
+        if system.data.get("more") and not single_set:
+            add_column_volumes(out, Path(str(system.data["more"])))
         note_made(out, made)
     except OSError as error:
         shutil.rmtree(out, ignore_errors=True)

@@ -184,6 +184,7 @@ def _put(document: dict[str, Any], key: str, value: Any) -> None:
             "normals",
             "whole",
             "least_visible",
+            "more",
         },
         "input": {"size", "slices"},
         "augmentation": set(document.get("augmentation", {})),

@@ -10,7 +10,7 @@ import torch
 import yaml
 from broken_off import CPU, assert_same_weights, go_on, one_thread, stop_after
 
-from CSpineFractureLib.datasets.column_volumes import TABLE, ColumnVolume
+from CSpineFractureLib.datasets.column_volumes import TABLE, ColumnVolume, add_column_volumes, read_column_table
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.training import column_samples
 from CSpineFractureLib.training.column_run import ColumnSlices, fit, look, make_images, measure
@@ -156,3 +156,21 @@ def test_volumes_are_made_from_phantoms_once(tmp_path):
     make_images(system, "phantom", tmp_path / "studies", tmp_path / "images")
     with pytest.raises(UserError, match="other data"):
         make_images(system, "phantom", tmp_path / "studies", tmp_path / "images", seed=1)
+
+
+def test_further_volumes_are_all_trained_on_and_stay_as_they_are(tmp_path):
+    run = a_run(tmp_path / "run", studies=4)
+    further = a_run(tmp_path / "further", studies=3).images
+    with pytest.raises(UserError, match="'s0' too"):
+        add_column_volumes(run.images, further)
+    for n in range(3):
+        (further / f"s{n}.npz").rename(further / f"real{n}.npz")
+    rows = [f"real{n}.npz,real{n},real{n},val" for n in range(3)]
+    (further / TABLE).write_text("\n".join(["file,study,group,split", *rows]) + "\n", encoding="utf-8")
+    add_column_volumes(run.images, further)
+    splits = {row["study"]: row["split"] for row in read_column_table(run.images)}
+    assert splits == {"s0": "train", "s1": "train", "s2": "val", "s3": "val"} | {f"real{n}": "train" for n in range(3)}
+    assert len(ColumnSlices(run.images, "train", SIZE)) == 5
+    assert np.array_equal(ColumnSlices(run.images, "train", SIZE).volume(4).hu, a_neck(2).hu)
+    with pytest.raises(UserError, match="missing or damaged"):
+        add_column_volumes(run.images, tmp_path)
