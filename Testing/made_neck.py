@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from CSpineFractureLib.pipeline.name_bodies import HEIGHTS_MM
 from CSpineFractureLib.volume.ct_volume import CTVolume
 
 SPACING_MM = (1.0, 1.0, 1.5)
 BLOCK_HU = 300
-HEIGHT_MM, GAP_MM = 15.0, 3.0
+GAP_MM = 3.0
 
 
 class ReadsHU(torch.nn.Module):
@@ -38,18 +39,24 @@ class ReadsHU(torch.nn.Module):
 
 
 def a_neck(levels: int = 8, height: int = 120) -> tuple[CTVolume, np.ndarray]:
-    """Blocks of 16 x 16 x 15 mm under each other in a body of soft tissue; RAS mm of their middles."""
+    """Blocks of 16 x 16 mm, as tall as vertebrae, under each other in soft tissue; RAS mm of their middles."""
     hu = np.full((height, 70, 70), -1000, np.int16)
     hu[:, 5:65, 5:65] = 40
     matrix = np.diag([-1.0, -1.0, SPACING_MM[2], 1.0])
     matrix[:3, 3] = (40, 50, -100)
     middles = []
     for n in range(levels):
-        top = height - 4 - round(n * (HEIGHT_MM + GAP_MM) / SPACING_MM[2])
-        bottom = top - round(HEIGHT_MM / SPACING_MM[2])
+        top = height - 4 - round(sum(HEIGHTS_MM[:n]) / SPACING_MM[2])
+        bottom = top - round((HEIGHTS_MM[n] - GAP_MM) / SPACING_MM[2])
         if bottom < 0:
             break
         hu[bottom:top, 30:46, 27:43] = BLOCK_HU + 50 * n
         ijk = np.array([34.5, 37.5, (top + bottom - 1) / 2])
         middles.append(matrix[:3, :3] @ ijk + matrix[:3, 3])
     return CTVolume(hu, matrix), np.array(middles)
+
+
+def gaps_s(middles: np.ndarray, first: int = 0) -> np.ndarray:
+    """S of the middle of the gap below each of the levels from ``first`` on, but the last."""
+    heights = np.array(HEIGHTS_MM)[first : first + len(middles) - 1]
+    return middles[:-1, 2] - heights / 2
