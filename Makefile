@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 # Each test process on one thread: two processes with two threads each would only wait for each other.
 PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: setup demo test test-slow test-gpu lint format bench clean
+.PHONY: setup demo pictures test test-slow test-gpu lint format bench clean
 
 setup: $(STAMP)
 
@@ -28,6 +28,10 @@ else
 	$(BIN)/cspine phantom -o "$(OUT)/phantom" --n 1 --seed 7 --fracture C5:burst
 	$(BIN)/cspine run "$(OUT)/phantom/phantom_000007/ct.nii.gz" -o "$(OUT)/result"
 endif
+
+# The four views of the run that `make demo` left, as one picture.
+pictures: setup
+	$(BIN)/python Testing/panel/picture_views.py "$(OUT)/result" "$(OUT)/four_views.jpg"
 
 test: setup
 	$(PYTEST) -n auto --maxprocesses 8 --dist loadfile -m "not slow and not gpu"

@@ -11,8 +11,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from CSpineFractureLib.datasets.image_tree import write_images
 from CSpineFractureLib.datasets.labelled_image import (
     ClassBox,
@@ -44,6 +42,8 @@ def write_yolo(
     The ids of C1-C7 are 0-6; that of ``fracture`` is 0, or 7 beside the vertebrae. Of five folds ``data.yaml`` and
     ``fold0.yaml`` validate on fold 0, ``fold1.yaml`` on fold 1, ...
     """
+    import yaml  # imported late: Slicer may lack it
+
     options = options or ImageOptions()
     names = options.names
 
@@ -132,6 +132,8 @@ def parse_label(line: str, image_size: tuple[int, int], names: list[str]) -> Cla
 
 def read_data_file(root: Path) -> tuple[list[str], dict[str, list[str]]]:
     """Class names, and the folders of each set, of ``data.yaml``. Raises ``UserError`` where it is missing or wrong."""
+    import yaml  # imported late: Slicer may lack it
+
     path = root / DATA_FILE
     try:
         data: Any = yaml.safe_load(path.read_text(encoding="utf-8"))

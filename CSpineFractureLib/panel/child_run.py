@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import subprocess
 import threading
 from collections import deque
@@ -11,6 +10,7 @@ from collections.abc import Callable, Sequence
 import qt
 
 from CSpineFractureLib.panel.child import start_child
+from CSpineFractureLib.pipeline.worker_client import kill_tree
 
 POLL_MS = 200
 
@@ -55,7 +55,7 @@ class ChildRun:
         self._timer.stop()
         process, self._process = self._process, None
         if process is not None:
-            _kill_tree(process)
+            kill_tree(process)  # PythonSlicer is a launcher, and the work is done by its child
             self._close(process)
 
     def _on_timer(self) -> None:
@@ -78,17 +78,3 @@ class ChildRun:
             reader.join(timeout=1.0)
         for stream in (process.stdout, process.stderr):
             stream.close()
-
-
-def _kill_tree(process: subprocess.Popen[str]) -> None:
-    """End a process and its children: PythonSlicer is a launcher, and the work is done by its child."""
-    family = []
-    with contextlib.suppress(ImportError):
-        import psutil  # imported late: Slicer's Python may lack it
-
-        with contextlib.suppress(psutil.NoSuchProcess):
-            family = psutil.Process(process.pid).children(recursive=True)
-        for member in family:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                member.kill()
-    process.kill()

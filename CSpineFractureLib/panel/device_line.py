@@ -54,7 +54,7 @@ class DeviceLine:
         output, errors = self._process.communicate()
         self._process = None
         try:
-            text = json.loads(output.strip().splitlines()[-1])["text"]
+            text = plain_failure(json.loads(output.strip().splitlines()[-1])["text"])
         except (ValueError, LookupError, TypeError):
             lines = errors.strip().splitlines()
             text = plain_failure(lines[-1]) if lines else _("The device is not known.")

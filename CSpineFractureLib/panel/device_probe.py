@@ -9,7 +9,6 @@ import json
 import sys
 
 from CSpineFractureLib.errors import UserError
-from CSpineFractureLib.panel.messages import plain_failure
 
 
 def probe(device: str) -> dict[str, object]:
@@ -21,7 +20,7 @@ def probe(device: str) -> dict[str, object]:
     except UserError as error:
         return {"usable": False, "text": str(error).replace("--device ", "")}
     except Exception as error:
-        return {"usable": False, "text": plain_failure(f"{type(error).__name__}: {error}")}
+        return {"usable": False, "text": f"{type(error).__name__}: {error}"}
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from CSpineFractureLib.panel.correct_panel import CorrectPanel
 from CSpineFractureLib.panel.device_line import DeviceLine
 from CSpineFractureLib.panel.export_panel import ExportPanel
 from CSpineFractureLib.panel.followed_run import FollowedRun
-from CSpineFractureLib.panel.parameters import PanelParameters
+from CSpineFractureLib.panel.parameters import PanelParameters, connect
 from CSpineFractureLib.panel.radiograph_panel import RadiographPanel
 from CSpineFractureLib.panel.results_panel import ResultsPanel
 from CSpineFractureLib.panel.setup_panel import SetupPanel
@@ -63,7 +63,7 @@ class Panel:
         """Show and follow the choices in a parameter node, and the studies in the scene."""
         self.detach()
         self.parameters = self.results.parameters = PanelParameters(parameter_node)
-        self._gui_tag = self.parameters.connectGui(self.ui)
+        self._gui_tag = connect(self.parameters, self.ui)
         self._observe(parameter_node, "ModifiedEvent", self._on_parameters)
         for event in (self._scene.EndCloseEvent, self._scene.EndImportEvent, self._scene.NodeRemovedEvent):
             self._observe(self._scene, event, self._on_scene)

@@ -1,7 +1,7 @@
 """The panel's choices as typed fields of the parameter node: they are saved and loaded with the scene."""
 
 import enum
-from typing import Annotated
+from typing import Annotated, Any
 
 import slicer
 from slicer.i18n import tr as _
@@ -88,6 +88,12 @@ class PanelParameters:
     camOpacity: Annotated[float, WithinRange(0.0, 1.0), Default(0.45)]
     camThreshold: Annotated[float, WithinRange(0.0, 1.0), Default(0.16)]
     window: Annotated[WindowChoice, Default(WindowChoice.BONE)]
+
+
+def connect(parameters: PanelParameters, ui: Any) -> int:
+    """Tie each field to its widget; gives the tag for ``disconnectGui``, which Slicer's own ``connectGui`` does not."""
+    widgets = {widget.property("SlicerParameterName"): widget for widget in vars(ui).values()}
+    return parameters.connectParametersToGui({name: widget for name, widget in widgets.items() if name})
 
 
 def shown_of(parameters: PanelParameters) -> Shown:

@@ -5,14 +5,11 @@ The reply's volume is the picture as one slice of grey 0 to 1000, its ``cam`` th
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
-from CSpineFractureLib.pipeline.stdout_guard import stdout_for_us_alone
-from CSpineFractureLib.pipeline.threads import prepare_process
-from CSpineFractureLib.pipeline.worker import Worker
+from CSpineFractureLib.pipeline import worker
 
 if TYPE_CHECKING:
     from CSpineFractureLib.findings.study_output import StudyOutput
@@ -39,7 +36,7 @@ class RadiographEngine:
         **_options: Any,
     ) -> tuple[CTVolume, StudyOutput]:
         """The picture as one slice, and its result with the saliency map (uint8, 255 = 1.0)."""
-        import numpy as np  # imported late: after ``prepare_process``
+        import numpy as np  # imported late: after ``worker.main`` has set the threads
 
         from CSpineFractureLib.findings.study_output import StudyOutput
         from CSpineFractureLib.pipeline.radiograph import analyse_radiograph
@@ -55,23 +52,9 @@ class RadiographEngine:
         return CTVolume(grey, matrix), output
 
 
-class RadiographWorker(Worker):
-    """A worker whose engine is one for radiographs."""
-
-    def __init__(self, commands: TextIO, events: TextIO, engine: RadiographEngine) -> None:
-        super().__init__(commands, events)
-        self._engine = engine
-
-
 def main(device: str = "auto", store: WeightsStore | None = None) -> None:
     """Run a worker on this process's stdin and stdout."""
-    prepare_process()
-    commands = os.fdopen(os.dup(sys.stdin.fileno()), "r", encoding="utf-8", errors="replace")
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, sys.stdin.fileno())  # no library may eat a command
-    os.close(null)
-    with stdout_for_us_alone() as events:
-        RadiographWorker(commands, events, RadiographEngine(device, store)).serve()
+    worker.main(engine=RadiographEngine(device, store))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Checks of the panel that run in 3D Slicer (Reload and Test, ctest) and in this project's own tests alike.
 
-They use the real widgets, scene and worker protocol; the worker's profile is pretended, so neither torch nor weights
-are needed. Each takes an empty scene and raises ``AssertionError``.
+They use the real widgets, scene and worker protocol; the worker's profile is pretended and runs on the CPU, so neither
+torch nor weights are needed. Each takes an empty scene and raises ``AssertionError``.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from CSpineFractureLib.panel.commands import python_program
 from CSpineFractureLib.panel.panel import Panel
 from CSpineFractureLib.panel.self_test_worker import NAME
 from CSpineFractureLib.resources import resource_path
-from CSpineFractureLib.scene.read_back import nodes_of_scene, studies_in
+from CSpineFractureLib.scene.read_back import nodes_of_scene, stored_result, studies_in
 from CSpineFractureLib.scene.volume_node import add_volume_node
 from CSpineFractureLib.volume.ct_volume import CTVolume
 
-WAIT_S = 60.0
+WAIT_S = 120.0
 
 
 def worker(device: str) -> list[str]:
@@ -111,4 +111,44 @@ def check_cancel(scene: slicer.vtkMRMLScene) -> None:
         assert opened.ui.applyButton.enabled
 
 
-CHECKS = (check_analysis, check_cancel)
+def check_correcting(scene: slicer.vtkMRMLScene) -> None:
+    """A verdict that is undone leaves the result as it was, and redone as it was after it."""
+    node = add_block(scene)
+    with OpenPanel(scene) as opened:
+        opened.pretend()
+        opened.panel.parameters.inputVolume = node
+        opened.analyse()
+        nodes = nodes_of_scene(scene)
+        before = nodes.result.GetText()
+        opened.panel.correct.choose_level("C2")
+        opened.ui.acceptButton.click()
+        after = nodes.result.GetText()
+        assert [one.status for one in stored_result(nodes).fractures] == ["accepted"], opened.ui.correctLabel.text
+        opened.ui.undoButton.click()
+        assert nodes.result.GetText() == before
+        opened.ui.redoButton.click()
+        assert nodes.result.GetText() == after
+
+
+def check_worklist(scene: slicer.vtkMRMLScene) -> None:
+    """Two CTs chosen in the worklist are analysed one after the other."""
+    names = ["neck", "neck again"]
+    chosen = [add_block(scene, name) for name in names]
+    with OpenPanel(scene) as opened:
+        opened.pretend()
+        opened.ui.worklistCollapsibleButton.collapsed = False
+        opened.panel.worklist.look_anew()
+        table = opened.ui.worklistTable
+        table.clearSelection()
+        for row in range(table.rowCount):
+            if table.item(row, 0).text() in names:
+                for column in range(table.columnCount):
+                    table.item(row, column).setSelected(True)
+        opened.ui.worklistButton.click()
+        opened.wait(lambda: len(studies_in(scene)) == len(chosen))
+        found = [nodes_of_scene(scene, study).volume for study in studies_in(scene)]
+        assert [volume.GetID() for volume in found] == [node.GetID() for node in chosen]
+        opened.wait(lambda: "ended" in opened.ui.worklistStatus.text)
+
+
+CHECKS = (check_analysis, check_cancel, check_correcting, check_worklist)

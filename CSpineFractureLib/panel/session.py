@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -87,11 +86,11 @@ class AnalysisSession:
         try:
             self._client.submit(volume, profile, thresholds=thresholds)
         except OSError as error:
-            self.close()
-            message = (
-                f"The CT could not be handed to the analysis ({error.strerror or error}): check the temporary folder."
-            )
-            raise UserError(plain_failure(str(error)) if error.errno == errno.ENOSPC else message) from error
+            message = plain_failure(str(error))
+            if message == str(error):
+                reason = error.strerror or error
+                message = f"The CT could not be handed to the analysis ({reason}): check the temporary folder."
+            raise UserError(message) from error
         self._node, self._scene = node, node.GetScene()
         self._timer.start()
 

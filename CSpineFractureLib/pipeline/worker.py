@@ -49,14 +49,17 @@ GRACE_S = 2.0
 
 
 class Worker:
-    """Reads commands in one thread and runs studies in the calling one."""
+    """Reads commands in one thread and runs studies in the calling one.
 
-    def __init__(self, commands: TextIO, events: TextIO, device: str = "auto") -> None:
+    ``engine`` takes the place of ``pipeline.engine.Engine(device=device)``; its ``run_study`` gets the same arguments.
+    """
+
+    def __init__(self, commands: TextIO, events: TextIO, device: str = "auto", engine: Any = None) -> None:
         self._commands = commands
         self._events = events
         self._events_lock = threading.Lock()
         self._device = device
-        self._engine: Any = None
+        self._engine = engine
         self._waiting: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._lock = threading.Lock()
         self._cancelled_ids: set[str] = set()
@@ -188,15 +191,15 @@ def _request_fault(request: dict[str, Any]) -> str | None:
     return None
 
 
-def main(device: str = "auto") -> None:
-    """Run a worker on this process's stdin and stdout."""
+def main(device: str = "auto", engine: Any = None) -> None:
+    """Run a worker on this process's stdin and stdout; ``engine`` as for ``Worker``."""
     prepare_process()
     commands = os.fdopen(os.dup(sys.stdin.fileno()), "r", encoding="utf-8", errors="replace")
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, sys.stdin.fileno())  # no library may eat a command
     os.close(null)
     with stdout_for_us_alone() as events:
-        Worker(commands, events, device).serve()
+        Worker(commands, events, device, engine).serve()
 
 
 if __name__ == "__main__":

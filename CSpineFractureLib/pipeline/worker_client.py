@@ -118,7 +118,10 @@ class WorkerClient:
         exact: bool = False,
         models: dict[str, str] | None = None,
     ) -> str:
-        """Give the worker a study and return at once; the id of the run. One at a time: ``RuntimeError`` when busy."""
+        """Give the worker a study and return at once; the id of the run. One at a time: ``RuntimeError`` when busy.
+
+        Raises ``OSError`` where the volume cannot be written for the worker; nothing of it stays.
+        """
         if self.is_busy:
             message = "The worker is busy with a study."
             raise RuntimeError(message)
@@ -131,7 +134,11 @@ class WorkerClient:
             from CSpineFractureLib.pipeline.worker_files import write_input
 
             self._volume = volume_or_path
-            source = write_input(volume_or_path, self._folder)
+            try:
+                source = write_input(volume_or_path, self._folder)
+            except OSError:
+                self._forget_files()  # they may have filled the disk
+                raise
         self._run_id = str(uuid4())
         self._kill_at = None
         request = {"profile": profile, "series": series, "thresholds": thresholds or {}, "exact": exact}
@@ -226,7 +233,7 @@ class WorkerClient:
         self._run_id = self._kill_at = None
         if process is None:
             return
-        _kill_tree(process)
+        kill_tree(process)
         process.wait()
         _close_quietly(process.stdin)
         self._forget_files()
@@ -282,7 +289,7 @@ class WorkerClient:
         process.stderr.close()
 
 
-def _kill_tree(process: subprocess.Popen) -> None:
+def kill_tree(process: subprocess.Popen) -> None:
     """Kill a process and its children; without psutil, which Slicer's Python may lack, the process alone."""
     try:
         import psutil  # imported late: only needed here

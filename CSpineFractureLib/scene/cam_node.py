@@ -25,7 +25,7 @@ def add_cam_node(
     node.SetAndObserveImageData(image_data(cam.astype(np.uint8, copy=False)))
     node.CreateDefaultDisplayNodes()
     display = node.GetDisplayNode()
-    display.SetAndObserveColorNodeID(_colour_node(scene).GetID())
+    display.SetAndObserveColorNodeID(inferno_node(scene, COLOUR_NODE_NAME).GetID())
     display.SetAutoWindowLevel(False)
     display.SetWindowLevelMinMax(0, 255)
     display.SetAutoThreshold(False)
@@ -40,6 +40,19 @@ def volume_rendering_of(node: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLV
     """The volume rendering of a volume node, if it has one."""
     displays = (node.GetNthDisplayNode(index) for index in range(node.GetNumberOfDisplayNodes()))
     return next((one for one in displays if one and one.IsA("vtkMRMLVolumeRenderingDisplayNode")), None)
+
+
+def inferno_node(scene: slicer.vtkMRMLScene, name: str) -> slicer.vtkMRMLColorTableNode:
+    """The colour table of that name, black to yellow in 256 steps; made where the scene has none yet."""
+    found = scene.GetFirstNode(name, "vtkMRMLColorTableNode")
+    if found is not None:
+        return found
+    node = scene.AddNewNodeByClass("vtkMRMLColorTableNode", name)
+    node.SetTypeToUser()
+    node.SetNumberOfColors(256)
+    for value, colour in enumerate(inferno()):
+        node.SetColor(value, f"{value / 255:.3f}", *colour, 1.0)
+    return node
 
 
 def _add_volume_rendering(scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLScalarVolumeNode) -> None:
@@ -60,15 +73,3 @@ def _add_volume_rendering(scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLScalar
     display.SetFollowVolumeDisplayNode(False)
     display.SetVisibility(True)
     node.AddAndObserveDisplayNodeID(display.GetID())
-
-
-def _colour_node(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLColorTableNode:
-    found = scene.GetFirstNode(COLOUR_NODE_NAME, "vtkMRMLColorTableNode")
-    if found is not None:
-        return found
-    node = scene.AddNewNodeByClass("vtkMRMLColorTableNode", COLOUR_NODE_NAME)
-    node.SetTypeToUser()
-    node.SetNumberOfColors(256)
-    for value, colour in enumerate(inferno()):
-        node.SetColor(value, f"{value / 255:.3f}", *colour, 1.0)
-    return node

@@ -10,7 +10,7 @@ from CSpineFractureLib.findings.study_output import StudyOutput
 from CSpineFractureLib.findings.study_result import StudyResult
 from CSpineFractureLib.scene import roles
 from CSpineFractureLib.scene.arrays import image_data, vtk_matrix
-from CSpineFractureLib.scene.colours import inferno
+from CSpineFractureLib.scene.cam_node import inferno_node
 from CSpineFractureLib.scene.hierarchy import put_in_folder
 from CSpineFractureLib.scene.json_node import add_json_node, json_of_node
 from CSpineFractureLib.volume.ct_volume import CTVolume
@@ -46,9 +46,10 @@ def add_radiograph(
     """
     scene.StartState(slicer.vtkMRMLScene.BatchProcessState)
     try:
+        colours = inferno_node(scene, COLOUR_NODE_NAME)
         nodes = RadiographNodes(
             picture=_volume(scene, picture.hu, picture, name, "vtkMRMLColorTableNodeGrey", (0, white)),
-            saliency=_volume(scene, output.cam, picture, f"{name} saliency", _colours(scene).GetID(), (0, 255)),
+            saliency=_volume(scene, output.cam, picture, f"{name} saliency", colours.GetID(), (0, 255)),
             found=add_json_node(scene, f"{name} result", output.result.to_dict()),
         )
         display = nodes.saliency.GetDisplayNode()
@@ -87,16 +88,4 @@ def _volume(
     display.SetAndObserveColorNodeID(colours)
     display.SetAutoWindowLevel(False)
     display.SetWindowLevelMinMax(*window)
-    return node
-
-
-def _colours(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLColorTableNode:
-    found = scene.GetFirstNode(COLOUR_NODE_NAME, "vtkMRMLColorTableNode")
-    if found is not None:
-        return found
-    node = scene.AddNewNodeByClass("vtkMRMLColorTableNode", COLOUR_NODE_NAME)
-    node.SetTypeToUser()
-    node.SetNumberOfColors(256)
-    for value, colour in enumerate(inferno()):
-        node.SetColor(value, f"{value / 255:.3f}", *colour, 1.0)
     return node

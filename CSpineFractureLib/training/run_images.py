@@ -101,7 +101,11 @@ def already_made(out: Path, made: dict[str, Any], what: str = "images") -> bool:
     """Whether ``out`` was made from the same, see ``made_from``. Raises ``UserError`` where it was from other."""
     if not (out / MADE_FILE).is_file():
         return False
-    if yaml.safe_load((out / MADE_FILE).read_text(encoding="utf-8")) != made:
+    try:
+        noted = yaml.safe_load((out / MADE_FILE).read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        noted = None  # damaged: nobody knows what was made there
+    if noted != made:
         message = f"'{out}' holds {what} of other data or options: delete it, or choose another --output."
         raise UserError(message)
     return True

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from panel_fixtures import a_panel, slicer_program
+from panel_fixtures import a_panel, slicer_program, the_worker
 
-__all__ = ["a_panel", "slicer_program"]
+__all__ = ["a_panel", "slicer_program", "the_worker"]

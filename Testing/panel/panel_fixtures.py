@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from CSpineFractureLib.pipeline.worker_client import WorkerClient
 
 HERE = Path(__file__).resolve().parent
 PIPELINE_TESTS = HERE.parent / "pipeline"
@@ -19,6 +22,16 @@ COMMAND = [sys.executable, "-c", PROGRAM]
 def fake_worker(_device: str) -> list[str]:
     """Starts a worker that knows the profile "fake"."""
     return COMMAND
+
+
+def scene_text(scene) -> str:
+    """All nodes of a scene as MRML, as saving it would write them."""
+    scene.SetSaveToXMLString(1)
+    try:
+        scene.Commit()
+        return scene.GetSceneXMLString()
+    finally:
+        scene.SetSaveToXMLString(0)
 
 
 @pytest.fixture
@@ -44,13 +57,41 @@ def slicer_program():
     slicer.mrmlScene.Clear(True)
 
 
+class KeptWorker(WorkerClient):
+    """Serves one panel after the other: starting Python, or even torch, takes seconds."""
+
+    def close(self, timeout: float = 0.0) -> None:
+        """Drop the run of a panel that goes away, and stay."""
+        if self.is_busy:
+            self.kill()
+
+    def serve(self, session) -> None:
+        """Be the worker of a session from now on."""
+        self._on_log = session._log.append if hasattr(session, "_log") else None
+        session._client, session._device = self, "auto"
+
+
+def kept_worker(command: list[str]) -> Iterator[KeptWorker]:
+    """Such a worker, which really ends at the end."""
+    client = KeptWorker(command)
+    yield client
+    WorkerClient.close(client)
+
+
+@pytest.fixture(scope="session")
+def the_worker():
+    """A worker that knows the profile "fake", for all panels."""
+    yield from kept_worker(COMMAND)
+
+
 @pytest.fixture
-def a_panel(slicer_program):
+def a_panel(slicer_program, the_worker):
     """The panel, open, with a block of bone chosen and the fake profile asked for."""
     from CSpineFractureLib.panel.self_test import OpenPanel, add_block
 
     node = add_block(slicer_program.mrmlScene)
     with OpenPanel(slicer_program.mrmlScene, fake_worker) as opened:
+        the_worker.serve(opened.panel.run.session)
         opened.pretend("fake")
         opened.panel.parameters.inputVolume = node
         opened.node = node

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import os
 import signal
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 import vtk
+from panel_fixtures import scene_text
 
 from CSpineFractureLib.scene.read_back import nodes_of_scene, studies_in
-
-
-def node_ids(scene):
-    return [scene.GetNthNode(index).GetID() for index in range(scene.GetNumberOfNodes())]
 
 
 def start(panel, **thresholds):
@@ -52,14 +51,14 @@ def test_an_analysis_tells_its_progress_and_shows_its_findings(a_panel):
 
 @pytest.mark.parametrize("step", [1, 5, 9], ids=["10 %", "50 %", "90 %"])
 def test_cancel_within_a_second_leaves_the_scene_as_it_was(a_panel, step):
-    before = node_ids(a_panel.scene)
+    before = scene_text(a_panel.scene)
     start(a_panel, steps=10, delay=0.15)
     a_panel.wait(lambda: a_panel.ui.progressBar.value >= step)
     pressed = time.monotonic()
     a_panel.ui.applyButton.click()
     a_panel.wait(ended(a_panel))
     assert time.monotonic() - pressed < 1.5
-    assert node_ids(a_panel.scene) == before
+    assert scene_text(a_panel.scene) == before
     assert "as it was" in status(a_panel)
 
 
@@ -138,38 +137,66 @@ def test_a_ct_under_a_non_linear_transform_is_refused_with_the_remedy(a_panel, s
     assert not a_panel.panel.run.session.is_busy
 
 
-def test_a_missing_torch_is_told_in_plain_words(slicer_program):
+@pytest.fixture
+def without_torch(slicer_program):
+    """A panel whose worker, the given program, finds no torch."""
+
+    def opened(program, profile):
+        block = "\n".join(
+            (
+                "import sys",
+                "class NoTorch:",
+                "    def find_spec(self, name, path=None, target=None):",
+                "        if name.partition('.')[0] == 'torch':",
+                "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)",
+                "sys.meta_path.insert(0, NoTorch())",
+            )
+        )
+        panel = OpenPanel(slicer_program.mrmlScene, lambda device: [sys.executable, "-c", f"{block}\n{program}"])
+        panels.enter_context(panel)
+        panel.pretend(profile)
+        panel.panel.parameters.inputVolume = add_block(slicer_program.mrmlScene)
+        panel.analyse()
+        return panel
+
     from CSpineFractureLib.panel.self_test import OpenPanel, add_block
 
-    program = "\n".join(
-        (
-            "import sys",
-            "class NoTorch:",
-            "    def find_spec(self, name, path=None, target=None):",
-            "        if name.partition('.')[0] == 'torch':",
-            "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)",
-            "sys.meta_path.insert(0, NoTorch())",
-            "from CSpineFractureLib.pipeline.worker import main; main('auto')",
-        )
-    )
-    node = add_block(slicer_program.mrmlScene)
-    with OpenPanel(slicer_program.mrmlScene, lambda device: [sys.executable, "-c", program]) as opened:
-        opened.pretend("two-stage")
-        opened.panel.parameters.inputVolume = node
-        opened.analyse()
-        assert opened.ui.statusLabel.text.startswith("torch is not installed in Slicer")
+    with contextlib.ExitStack() as panels:
+        yield opened
 
 
-def test_a_full_disk_is_told_in_plain_words(a_panel, monkeypatch):
-    def full(*_arguments):
-        raise OSError(errno.ENOSPC, "No space left on device")
+def test_a_missing_torch_is_told_in_plain_words(without_torch):
+    panel = without_torch("from CSpineFractureLib.pipeline.worker import main; main('auto')", "two-stage")
+    assert status(panel) == "torch is not installed in Slicer: press Install in the section Setup, then Apply again."
 
-    monkeypatch.setattr("CSpineFractureLib.pipeline.worker_files.write_input", full)
-    a_panel.ui.applyButton.click()
-    assert "free some space" in status(a_panel)
+
+def test_the_self_tests_need_no_torch(without_torch):
+    module = "CSpineFractureLib.panel.self_test_worker"
+    program = f"import runpy; sys.argv = ['', 'cpu']; runpy.run_module({module!r}, run_name='__main__')"
+    panel = without_torch(program, "pretend")
+    assert status(panel) == "Done. The findings are below."
+
+
+@pytest.mark.parametrize("file", ["input.npy", "labels.npy"], ids=["for the CT", "for the results"])
+def test_a_full_disk_is_told_in_plain_words(a_panel, monkeypatch, tmp_path, file):
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    make_folder = tempfile.mkdtemp
+
+    def without_room(**options):
+        folder = Path(make_folder(dir=tmp_path, **options))
+        (folder / file).symlink_to("/dev/full")
+        return str(folder)
+
+    before = scene_text(a_panel.scene)
+    monkeypatch.setattr(tempfile, "mkdtemp", without_room)
+    a_panel.analyse()
+    assert status(a_panel) == "The disk for temporary files is full: free some space and press Apply again."
+    assert scene_text(a_panel.scene) == before
     monkeypatch.undo()
     a_panel.analyse()
     assert len(studies_in(a_panel.scene)) == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_fault_of_the_program_reaches_status_and_log(a_panel):

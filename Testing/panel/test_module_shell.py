@@ -35,6 +35,23 @@ def test_the_widget_sets_up_and_survives_a_closed_scene(module, slicer_program):
     widget.cleanup()
 
 
+def test_choices_survive_leaving_the_module_and_a_closed_scene_starts_anew(module, slicer_program):
+    widget = module.CSpineFractureWidget()
+    widget.setup()
+    ui = widget.ui
+    for box in (ui.profileBox, ui.deviceBox, ui.windowBox):
+        box.setCurrentIndex(1)
+    ui.camOpacity.setValue(0.7)
+    for _ in range(2):
+        widget.exit()
+        widget.enter()
+    assert [box.currentIndex for box in (ui.profileBox, ui.deviceBox, ui.windowBox)] == [1, 1, 1]
+    slicer_program.mrmlScene.Clear(False)
+    assert [box.currentIndex for box in (ui.profileBox, ui.deviceBox, ui.windowBox)] == [0, 0, 0]
+    assert ui.camOpacity.value == 0.45
+    widget.cleanup()
+
+
 def test_the_self_tests_that_run_in_slicer_pass_here(module):
     module.CSpineFractureTest().runTest()
 

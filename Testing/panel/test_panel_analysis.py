@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+from panel_fixtures import COMMAND
 
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.volume.ct_volume import CTVolume
-
-PIPELINE_TESTS = Path(__file__).resolve().parents[1] / "pipeline"
-PROGRAM = (
-    f"import sys; sys.path.insert(0, {str(PIPELINE_TESTS)!r}); import fake_profile; "
-    "from CSpineFractureLib.pipeline.worker import main; main('cpu')"
-)
-COMMAND = [sys.executable, "-c", PROGRAM]
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from panel_fixtures import kept_worker
 from PIL import Image
 from scipy import ndimage
 
@@ -28,16 +29,8 @@ def picture(tmp_path):
 
 @pytest.fixture(scope="module")
 def worker():
-    """One worker for many panels: starting torch takes seconds."""
-    from CSpineFractureLib.pipeline.worker_client import WorkerClient
-
-    class Kept(WorkerClient):
-        def close(self, timeout=0.0):
-            """Stays for the next panel."""
-
-    client = Kept([sys.executable, str(PROGRAM)])
-    yield client
-    WorkerClient.close(client)
+    """One worker for many panels."""
+    yield from kept_worker([sys.executable, str(PROGRAM)])
 
 
 class Section:
@@ -45,7 +38,7 @@ class Section:
 
     def __init__(self, opened, worker):
         self.opened, self.ui, self.scene = opened, opened.ui, opened.scene
-        self.session._client, self.session._device = worker, "auto"
+        worker.serve(self.session)
 
     @property
     def session(self):

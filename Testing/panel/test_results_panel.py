@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 
 from CSpineFractureLib.findings.study_result import LEVELS
-from CSpineFractureLib.panel.messages import plain_failure, time_left
 from CSpineFractureLib.panel.self_test_worker import run as pretended
-from CSpineFractureLib.panel.stage_clock import StageClock
 from CSpineFractureLib.pipeline.context import RunContext
 from CSpineFractureLib.scene.build import build_scene
 from CSpineFractureLib.scene.cam_node import volume_rendering_of
@@ -198,7 +196,10 @@ def test_every_control_has_a_tooltip(a_panel):
     assert bare == []
 
 
-def test_time_left_is_told_once_a_stage_is_under_way():
+def test_time_left_is_told_once_a_stage_is_under_way(slicer_program):
+    from CSpineFractureLib.panel.messages import time_left
+    from CSpineFractureLib.panel.stage_clock import StageClock
+
     now = [0.0]
     clock = StageClock(lambda: now[0])
     event = {"stage": "slices", "done": 0, "total": 100, "message": "Classifying"}
@@ -209,8 +210,11 @@ def test_time_left_is_told_once_a_stage_is_under_way():
     assert time_left(190) == "about 3 min left"
 
 
-def test_known_faults_are_told_in_plain_words():
+def test_known_faults_are_told_in_plain_words(slicer_program):
+    from CSpineFractureLib.panel.messages import plain_failure
+
     assert plain_failure("ModuleNotFoundError: No module named 'PIL.Image'").startswith("The Python package pillow")
+    assert plain_failure("No module named 'torch'").endswith("press Install in the section Setup, then Apply again.")
     assert "only in part" in plain_failure("AttributeError: module 'torch' has no attribute '__version__'")
     assert "free some space" in plain_failure("OSError: [Errno 28] No space left on device")
     assert plain_failure("something else") == "something else"

@@ -33,7 +33,7 @@ def parameterNodeWrapper(kind: type) -> type:
 
     for name, hint in fields.items():
         setattr(kind, name, _property(name, hint))
-    kind.__init__, kind.connectGui, kind.disconnectGui = __init__, _connect_gui, _disconnect_gui
+    kind.__init__, kind.connectParametersToGui, kind.disconnectGui = __init__, _connect, _disconnect_gui
     kind._fields = fields
     return kind
 
@@ -70,19 +70,18 @@ def _property(name: str, hint: Any) -> property:
     return property(read, write)
 
 
-def _connect_gui(self: Any, ui: Any) -> int:
-    """Tie each field to the widget whose dynamic property SlicerParameterName names it, as the real one does."""
-    for name, hint in self._fields.items():
-        widget = next((w for w in vars(ui).values() if w.property("SlicerParameterName") == name), None)
-        if widget is not None:
-            self._links.append(_Link(self, name, *_split(hint), widget))
+def _connect(self: Any, widgets: dict[str, Any]) -> int:
+    """Tie each field to its widget; as in the real one the tag is what ``disconnectGui`` needs."""
+    self._links = [_Link(self, name, *_split(self._fields[name]), widget) for name, widget in widgets.items()]
     refresh = lambda *_: [link.to_widget() for link in self._links]  # noqa: E731
     self._tag = self.parameterNode.AddObserver("ModifiedEvent", refresh)
     refresh()
-    return 1
+    return 0
 
 
-def _disconnect_gui(self: Any, _tag: int) -> None:
+def _disconnect_gui(self: Any, tag: int) -> None:
+    if tag != 0:
+        return  # the real one says nothing either
     self.parameterNode.RemoveObserver(self._tag)
     for link in self._links:
         link.widget.disconnect(link.signal, link.to_node)
