@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from CSpineFractureLib.cli import calibration_command, evaluate_real_command
 from CSpineFractureLib.cli.command_group import command_group
+from CSpineFractureLib.cli.report_file import check_place, write_report
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.training.metrics_file import Figure
 
@@ -92,51 +93,19 @@ def run(
     typer.echo(str(metrics_path(folder, set_name)))
 
 
-@app.command("levels")
-def levels(
-    data: Annotated[Path, typer.Option(help="Folder with the volumes and 'levels/*.json' marks.")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="File for the report (JSON).")] = None,
-    only: Annotated[list[str] | None, typer.Option(help="Only volumes whose name holds this; may be repeated.")] = None,
-    profile: Annotated[str, typer.Option(help="Which system analyses the studies.")] = "default",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-) -> None:
-    """Level hits on CT with marked levels: hit, confused and invented levels, errors in mm, fracture alarms."""
-    from CSpineFractureLib.cli.progress import shown_progress
-    from CSpineFractureLib.pipeline.engine import Engine
-    from CSpineFractureLib.training.level_hits import compare, read_marks, summary
-
-    marks = [read_marks(path) for path in sorted((data / "levels").glob("*.json"))]
-    marks = [m for m in marks if not only or any(word in m.file for word in only)]
-    if not marks:
-        message = f"{data}: holds no marks (levels/*.json) that fit; name the folder that holds 'levels'."
-        raise UserError(message)
-    engine, reports = Engine(device=device), []
-    with shown_progress("auto", sys.stdout) as show:
-        for n, mark in enumerate(marks):
-            show({"stage": "levels", "done": n, "total": len(marks), "message": "Finding levels"})
-            volume, study = engine.run_study(data / mark.file, profile)
-            report = compare(mark, study.result, volume)
-            reports.append(report)
-            typer.echo(
-                f"{mark.file}: hit {len(report.hit)}/{report.marked}, confused {','.join(report.confused) or '-'}, "
-                f"missed {','.join(report.missed) or '-'}, invented {','.join(report.invented) or '-'}, "
-                f"alarms {report.alarms}"
-            )
-    total = summary(reports)
-    error = total["median_abs_error_s_mm"]
-    typer.echo(
-        f"All: hit {total['hit_rate']:.1%} of {total['marked']} levels, confused {total['confusion_rate']:.1%}, "
-        f"invented {total['invented']}, median S error {'-' if error is None else f'{error:.1f} mm'}, "
-        f"alarms {total['alarms_per_volume']:.2f} per volume"
-    )
-    _write_report(total, output)
+app.command("levels")(evaluate_real_command.levels)
+app.command("stress")(evaluate_real_command.stress)
+app.command("pairs")(evaluate_real_command.pairs)
+app.command("calibration")(calibration_command.calibration)
 
 
 @app.command("fractures")
 def fractures(
     data: Annotated[Path, typer.Option(help="Folder of studies made by 'cspine phantom'.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File for the report (JSON).")] = None,
-    threshold: Annotated[float, typer.Option(min=0, max=1, help="Probability from which a level counts.")] = 0.6,
+    threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Probability from which a level counts; default: the profile's.")
+    ] = None,
     profile: Annotated[str, typer.Option(help="Which system analyses the studies.")] = "default",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     submission: Annotated[
@@ -145,27 +114,30 @@ def fractures(
 ) -> None:
     """Fractures found on synthetic CT: levels, studies and boxes, with 95 % intervals and by stratum."""
     from CSpineFractureLib.cli.progress import shown_progress
+    from CSpineFractureLib.findings.result_rows import DEFAULT_LEVEL_THRESHOLD, LEVEL_THRESHOLD
     from CSpineFractureLib.phantom.files import CT_FILE
     from CSpineFractureLib.pipeline.engine import Engine
     from CSpineFractureLib.training.fracture_hits import compare_fractures, fracture_summary, studies_below
     from CSpineFractureLib.training.rsna_score import write_submission
 
+    check_place(output)
     folders, engine, reports = studies_below(data), Engine(device=device), []
     with shown_progress("auto", sys.stdout) as show:
         for n, folder in enumerate(folders):
             show({"stage": "fractures", "done": n, "total": len(folders), "message": "Looking for fractures"})
-            _, study = engine.run_study(folder / CT_FILE, profile, thresholds={"fracture": threshold})
+            given = {} if threshold is None else {"fracture": threshold}
+            _, study = engine.run_study(folder / CT_FILE, profile, thresholds=given)
             report = compare_fractures(folder, study.result)
             reports.append(report)
             typer.echo(
                 f"{folder.name}: found {', '.join(report.found) or '-'}, overlooked "
                 f"{', '.join(report.overlooked) or '-'}, false boxes {report.false_boxes}"
             )
-    total = fracture_summary(reports, threshold)
+    total = fracture_summary(reports, study.result.thresholds.get(LEVEL_THRESHOLD, DEFAULT_LEVEL_THRESHOLD))
     typer.echo(f"All (synthetic): {_line_of(total)}")
     for stratum, part in total["strata"].items():
         typer.echo(f"{stratum} (synthetic): {_line_of(part)}")
-    _write_report(total, output)
+    write_report(total, output)
     if submission:
         write_submission(submission, {report.study: report.case.submission() for report in reports})
 
@@ -184,6 +156,7 @@ def segments(
     from CSpineFractureLib.pipeline.engine import Engine
     from CSpineFractureLib.training.segment_report import evaluate_segments
 
+    check_place(output)
     records = read_source(source, data)
     with shown_progress("auto", sys.stdout) as show:
         report = evaluate_segments(records, Engine(device=device), profile, show)
@@ -194,7 +167,7 @@ def segments(
         }
         texts = ", ".join(f"{key} {_shown(figure)}" for key, figure in shown.items() if figure.value is not None)
         typer.echo(f"{name}{mark}: {part['studies']} studies, {texts}")
-    _write_report(report, output)
+    write_report(report, output)
 
 
 @app.command("readers")
@@ -263,13 +236,3 @@ def _print_table(table: Table) -> None:
     for name, number in note_numbers(table).items():
         console.print(f"[{number}] {table.footnotes[name]}", soft_wrap=True)
     console.print()
-
-
-def _write_report(report: dict, output: Path | None) -> None:
-    if output is None:
-        return
-    try:
-        output.write_text(json.dumps(report, indent=1), encoding="utf-8")
-    except OSError as error:
-        message = f"{output}: cannot be written ({error.strerror}); choose another place with --output."
-        raise UserError(message) from error

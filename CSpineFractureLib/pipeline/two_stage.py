@@ -5,7 +5,8 @@ on axial slices of the body at 1 mm, because the column it finds tells the class
 to 128 mm around the column, so a fracture is still visible at the document's 224x224 pixels. A second YOLOv8 draws
 fracture boxes in the slices that the classifier suspects. Boxes are fused into levels (see ``decode``), levels into
 segments (see ``segment``), suspicious slices into findings (see ``suspicion``). Networks trained as the document says,
-on whole slices, take the places of the shipped ones (see ``slice_images``).
+on whole slices, take the places of the shipped ones (see ``slice_images``). Findings follow from the networks' scores;
+where these are calibrated (see ``calibrated``), slices, levels and study are shown with probabilities.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ from CSpineFractureLib.findings.study_output import StudyOutput
 from CSpineFractureLib.findings.study_result import Box, VertebraFinding
 from CSpineFractureLib.pipeline.assess import STRONG_LEAN_DEG, body_cut, column_lean, fracture_assessable
 from CSpineFractureLib.pipeline.body_centre import body_centre
+from CSpineFractureLib.pipeline.calibrated import calibration_of
 from CSpineFractureLib.pipeline.cam_volume import cam_slices, cam_volume
-from CSpineFractureLib.pipeline.classify import FRACTURE, classify_slices
+from CSpineFractureLib.pipeline.classify import CLASSIFIER, FRACTURE, FRACTURES, classify_slices
 from CSpineFractureLib.pipeline.context import RunContext
 from CSpineFractureLib.pipeline.decode import level_name
 from CSpineFractureLib.pipeline.find_levels import LEAST_CONFIDENCE, explain_absence, find_levels
 from CSpineFractureLib.pipeline.fuse import FusedLevel
+from CSpineFractureLib.pipeline.scan_check import scan_warnings
 from CSpineFractureLib.pipeline.segment import segment_levels
 from CSpineFractureLib.pipeline.slice_rows import level_scores, ras_hull, slice_rows, stored_range
 from CSpineFractureLib.pipeline.suspicion import (
@@ -46,7 +49,11 @@ LOCATED_WAY_MM = 6.0
 def run(volume: CTVolume, context: RunContext) -> StudyOutput:
     """Analyse one CT; see the module's text for the stages. Results are on the volume's own grid."""
     view = CanonicalView.of(volume)
-    result = context.new_result(volume, LEVEL_RULE)
+    calibration = calibration_of(context, (CLASSIFIER, FRACTURES))
+    result = context.new_result(volume, f"{LEVEL_RULE}; {calibration.describe() if calibration else 'not calibrated'}")
+    threshold = context.threshold("fracture", 0.5 if calibration else FRACTURE)
+    if calibration:
+        threshold = calibration.level_map.score(threshold)
     found = find_levels(view, context)
     levels, slices = found.levels, found.slices
     with context.stage("segment", len(levels), "Segmenting C1-C7"):
@@ -55,16 +62,15 @@ def run(volume: CTVolume, context: RunContext) -> StudyOutput:
     labels[~np.isin(labels, [0, *(level.index + 1 for level in levels)])] = 0
     suspicions = classify_slices(view, levels, context)
     attribute(suspicions, labels, view)
-    cam, cam_matrix = cam_volume(view, suspicions, labels)
     explain_absence([level_name(level.index) for level in levels], context)
     if suspicions and not levels:
         context.warn("slices-without-levels", "Slices were judged, but it is not known which vertebrae they show.")
-    gate = fracture_assessable(view.spacing_mm)
-    fractures = {s.k: s.probability for s in suspicions} if gate is True else {}
-    result.slices = slice_rows(view, fractures, level_scores(slices))
+    is_gated = context.threshold("resolution_gate", 1.0) > 0  # off: to measure what coarse voxels lead to
+    gate = fracture_assessable(view.spacing_mm) if is_gated else True
     is_located = found.column is not None
     result.vertebrae = [_vertebra(level, labels, view, suspicions, gate, is_located) for level in levels]
-    threshold = context.threshold("fracture", FRACTURE)
+    for notice in scan_warnings(view, np.array([vertebra.center_ras for vertebra in result.vertebrae])):
+        context.warn(notice.code, notice.message)
     lean = column_lean([vertebra.center_ras for vertebra in result.vertebrae])
     if lean > STRONG_LEAN_DEG:
         context.warn(
@@ -76,6 +82,12 @@ def run(volume: CTVolume, context: RunContext) -> StudyOutput:
     elif levels:
         context.warn("fracture-not-assessable", f"Fractures were not judged: {gate}.")
     result.study.fracture_probability = study_probability(result.vertebrae)
+    if calibration:
+        suspicions = calibration.slices(suspicions)
+        calibration.show(result)
+    fractures = {s.k: s.probability for s in suspicions} if gate is True else {}
+    result.slices = slice_rows(view, fractures, level_scores(slices))
+    cam, cam_matrix = cam_volume(view, suspicions, labels)
     return StudyOutput(result, view.to_stored(labels), cam, cam_matrix, cam_slices(view, suspicions))
 
 

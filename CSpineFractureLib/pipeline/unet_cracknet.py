@@ -68,7 +68,7 @@ def _assessable(
     levels: list[SegmentedLevel], view: CanonicalView, context: RunContext
 ) -> dict[int, Literal[True] | str]:
     """For each level ``True``, or why its fractures are not judged; what holds for all of them is said as a warning."""
-    gate = fracture_assessable(view.spacing_mm)
+    gate = fracture_assessable(view.spacing_mm) if context.threshold("resolution_gate", 1.0) > 0 else True
     if gate is not True:
         if levels:
             context.warn("fracture-not-assessable", f"Fractures were not judged: {gate}.")

@@ -11,12 +11,18 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from CSpineFractureLib.errors import UserError
-from CSpineFractureLib.findings.study_result import LEVELS, StudyResult
+from CSpineFractureLib.findings.study_result import LEVELS, StudyResult, VertebraFinding
+from CSpineFractureLib.pipeline.assess import fracture_assessable
+from CSpineFractureLib.volume.canonical import CanonicalView
 from CSpineFractureLib.volume.ct_volume import CTVolume
+
+NO_GATE = {"resolution_gate": 0.0}
+"""Thresholds of a run that looks for fractures at any voxel size."""
 
 
 @dataclass
@@ -30,7 +36,7 @@ class LevelMarks:
 
 @dataclass
 class LevelReport:
-    """Counts and signed errors in S (mm) of one volume."""
+    """Counts and signed errors in S (mm) of one volume; ``assessable``: small enough voxels."""
 
     file: str
     marked: int = 0
@@ -39,6 +45,7 @@ class LevelReport:
     missed: list[str] = field(default_factory=list)
     invented: list[str] = field(default_factory=list)
     alarms: int = 0
+    assessable: bool = True
     error_s_mm: list[float] = field(default_factory=list)
 
 
@@ -57,16 +64,44 @@ def read_marks(path: Path) -> LevelMarks:
         raise UserError(message) from error
 
 
+def read_all_marks(data: Path, only: list[str] | None = None) -> list[LevelMarks]:
+    """The marks in ``data/levels``, of files whose name holds one of the words ``only``.
+
+    Raises ``UserError`` where there are none.
+    """
+    marks = [read_marks(path) for path in sorted((data / "levels").glob("*.json"))]
+    marks = [m for m in marks if not only or any(word in m.file for word in only)]
+    if not marks:
+        message = f"{data}: holds no marks (levels/*.json) that fit; name the folder that holds 'levels'."
+        raise UserError(message)
+    return marks
+
+
+def gate_of(volume: CTVolume) -> Literal[True] | str:
+    """``True``, or why the voxels are too coarse to judge fractures."""
+    return fracture_assessable(CanonicalView.of(volume).spacing_mm)
+
+
+def check_no_gate(result: StudyResult, volume: CTVolume) -> None:
+    """Raise ``UserError`` where a run that was to look at any voxel size did not."""
+    gate = gate_of(volume)
+    if gate is not True and any(v.fracture_assessable == gate for v in result.vertebrae):
+        message = f"Profile {result.profile} cannot switch its resolution gate off; leave out --no-gate."
+        raise UserError(message)
+
+
 def compare(marks: LevelMarks, result: StudyResult, volume: CTVolume) -> LevelReport:
     """Score one result against its marks."""
-    report = LevelReport(marks.file, len(marks.middles), alarms=len(result.fractures))
+    report = LevelReport(
+        marks.file, len(marks.middles), alarms=len(result.fractures), assessable=gate_of(volume) is True
+    )
     found = {v.level: v for v in result.vertebrae if v.assessed}
     for level, middle in marks.middles.items():
         vertebra = found.get(level)
         if vertebra is not None and _near(vertebra.center_ras, middle) and _holds(vertebra.box_ras, middle):
             report.hit.append(level)
             report.error_s_mm.append(float(vertebra.center_ras[2] - middle[2]))
-        elif any(_near(v.center_ras, middle) for name, v in found.items() if name != level):
+        elif others_at(result, level, middle):
             report.confused.append(level)
         else:
             report.missed.append(level)
@@ -79,8 +114,16 @@ def compare(marks: LevelMarks, result: StudyResult, volume: CTVolume) -> LevelRe
     return report
 
 
+def others_at(result: StudyResult, level: str, middle: np.ndarray) -> list[VertebraFinding]:
+    """Levels of another name whose centre lies where ``level`` is marked (RAS mm)."""
+    return [v for v in result.vertebrae if v.assessed and v.level != level and _near(v.center_ras, middle)]
+
+
 def summary(reports: list[LevelReport]) -> dict:
-    """Totals over volumes: rates (0..1), median absolute and signed S error (mm), invented levels, alarms."""
+    """Totals over volumes: rates (0..1), median absolute and signed S error (mm), invented levels, alarms.
+
+    ``assessable_share`` is that of volumes whose voxels are small enough to show fractures.
+    """
     marked = sum(r.marked for r in reports)
     errors = np.array([e for r in reports for e in r.error_s_mm])
     return {
@@ -90,6 +133,7 @@ def summary(reports: list[LevelReport]) -> dict:
         "confusion_rate": sum(len(r.confused) for r in reports) / max(marked, 1),
         "invented": sum(len(r.invented) for r in reports),
         "alarms_per_volume": sum(r.alarms for r in reports) / max(len(reports), 1),
+        "assessable_share": sum(r.assessable for r in reports) / max(len(reports), 1),
         "median_abs_error_s_mm": float(np.median(np.abs(errors))) if len(errors) else None,
         "median_error_s_mm": float(np.median(errors)) if len(errors) else None,
         "per_volume": [asdict(r) for r in reports],

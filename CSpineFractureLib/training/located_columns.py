@@ -25,9 +25,10 @@ from CSpineFractureLib.pipeline.locate import LocatedLevel, at_discs, bodies_of,
 from CSpineFractureLib.pipeline.name_bodies import NamedBody
 from CSpineFractureLib.pipeline.profiles import get_profile
 from CSpineFractureLib.training.level_hits import LevelMarks
+from CSpineFractureLib.training.level_sheet import SheetTile, draw_sheet
 from CSpineFractureLib.volume import read_volume
 from CSpineFractureLib.volume.canonical import CanonicalView
-from CSpineFractureLib.volume.coarse_grid import coarse_hu, to_coarse
+from CSpineFractureLib.volume.coarse_grid import GRID_MM, coarse_hu, to_coarse
 
 SHEET = 15
 """Studies on a contact sheet."""
@@ -225,24 +226,11 @@ def _made(scan: Path, context: RunContext, marks: LevelMarks | None, verdict: Ve
 
 
 def _draw_sheet(studies: Sequence[tuple[str, ColumnVolume]], path: Path) -> None:
-    """The middle sagittal slice of each study with its names, 160 mm wide."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(20, 14))
-    for place, (name, volume) in enumerate(studies):
-        axes = figure.add_subplot(3, 5, place + 1)
-        axes.set_axis_off()
-        axes.set_title(name)
+    """The middle sagittal slice of each study with its names."""
+    tiles = []
+    for name, volume in studies:
         known = np.flatnonzero(np.isfinite(volume.bodies[:, 0]))
-        if not len(known):
-            continue
-        k, j, i = np.mean(volume.bodies[known], axis=0)
-        axes.imshow(np.clip(volume.hu[:, :, round(i)], -100, 600), cmap="gray", origin="lower")
-        for level in known:
-            at = volume.bodies[level]
-            axes.plot(at[1], at[0], "r.", markersize=3)
-            axes.text(at[1] - 11, at[0], BODIES[level], color="yellow", ha="center", va="center")
-        axes.set_xlim(j - 36, j + 44)
-        axes.set_ylim(k - 46, k + 46)
-    figure.subplots_adjust(0, 0, 1, 0.97, 0.01, 0.06)
-    figure.savefig(path, dpi=72)
+        middle = round(float(volume.bodies[known, 2].mean())) if len(known) else volume.hu.shape[2] // 2
+        found = {BODIES[level]: tuple(volume.bodies[level, :2]) for level in known}
+        tiles.append(SheetTile(name, volume.hu[:, :, middle], GRID_MM[:2], found))
+    draw_sheet(tiles, path)
