@@ -95,6 +95,7 @@ class RunFolder:
         yolo = system.trainer == "ultralytics"
         scans = "radiographs" if system.task == "radiograph" else "cervical CT"
         data = f"synthetic {scans} (cspine phantom)" if self.setup.synthetic else f"{self.setup.source} data"
+        data += " and further CT" if system.data.get("more") else ""
         notice = "research use only, never validated on patients"
         return ModelEntry(
             name=f"{self.setup.model}-{system.document}{'-quick' if system.quick else ''}",
