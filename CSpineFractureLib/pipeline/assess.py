@@ -32,9 +32,9 @@ def column_lean(centres_ras: list[list[float]]) -> float:
     return float(np.degrees(np.arctan2(np.hypot(r, a), s)))
 
 
-def body_cut(mask: np.ndarray, view: CanonicalView, place: tuple[slice, slice, slice]) -> bool:
-    """Whether a mask ``[k, j, i]`` with bounds ``place`` reaches a face of the volume or the scanner's padding."""
-    for p, n in zip(place, mask.shape, strict=True):
+def body_cut(view: CanonicalView, place: tuple[slice, slice, slice]) -> bool:
+    """Whether a mask with bounds ``place`` (k, j, i) reaches a face of the volume or the scanner's padding."""
+    for p, n in zip(place, view.hu.shape, strict=True):
         if p.start == 0 or p.stop == n:
             return True
     grown = tuple(slice(max(0, p.start - 1), p.stop + 1) for p in place)

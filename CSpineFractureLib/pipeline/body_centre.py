@@ -24,21 +24,19 @@ MARROW_HU = 80.0
 
 
 def body_centre(
-    mask: np.ndarray, place: tuple[slice, slice, slice], view: CanonicalView, guess: np.ndarray, first: bool
+    own: np.ndarray, place: tuple[slice, slice, slice], view: CanonicalView, guess: np.ndarray, first: bool
 ) -> np.ndarray:
     """RAS mm of the middle of the body (``first``: of the anterior arch of C1); the guess where the mask shows none.
 
     Parameters
     ----------
-    mask
-        Bool ``[k, j, i]``, the vertebra on the canonical grid.
-    place
-        The block of the grid that holds it.
+    own, place
+        Bool ``[k, j, i]``, the vertebra, in the block ``place`` of the canonical grid, which holds it.
     guess
         RAS mm; where to begin: the middle of what lies deep within 10 mm is the next guess.
     """
     step = tuple(max(1, round(WORK_MM / s)) for s in view.spacing_mm[::-1])
-    part = np.pad(mask[place][:: step[0], :: step[1], :: step[2]], 2)
+    part = np.pad(own[:: step[0], :: step[1], :: step[2]], 2)
     spacing = np.array([s * t for s, t in zip(view.spacing_mm[::-1], step, strict=True)])
     hu = np.pad(view.hu[place][:: step[0], :: step[1], :: step[2]], 2, constant_values=-1000)
     filled = _solid(ndimage.binary_closing(part, iterations=1), hu)

@@ -42,6 +42,7 @@ from CSpineFractureLib.volume.canonical import CanonicalView
 from CSpineFractureLib.volume.ct_volume import CTVolume
 
 LEAST_VOLUME_MM3 = 400.0
+Place = tuple[slice, slice, slice]
 LOCATED_WAY_MM = 6.0
 """From the middle that the sagittal network sees to that of the mask: farther away, the mask holds another bone."""
 
@@ -58,8 +59,11 @@ def run(volume: CTVolume, context: RunContext) -> StudyOutput:
     levels, slices = found.levels, found.slices
     with context.stage("segment", len(levels), "Segmenting C1-C7"):
         labels = segment_levels(view, levels, slices, found.column)
-    levels = [level for level in levels if _worth(level, labels, view, context)]
-    labels[~np.isin(labels, [0, *(level.index + 1 for level in levels)])] = 0
+    places = dict(enumerate(ndimage.find_objects(labels)))
+    shown = [level for level in levels if _worth(level, labels, places.get(level.index), view, context)]
+    for index in {index for index, place in places.items() if place} - {level.index for level in shown}:
+        labels[places[index]][labels[places[index]] == index + 1] = 0
+    levels = shown
     suspicions = classify_slices(view, levels, context)
     attribute(suspicions, labels, view)
     explain_absence([level_name(level.index) for level in levels], context)
@@ -68,7 +72,9 @@ def run(volume: CTVolume, context: RunContext) -> StudyOutput:
     is_gated = context.threshold("resolution_gate", 1.0) > 0  # off: to measure what coarse voxels lead to
     gate = fracture_assessable(view.spacing_mm) if is_gated else True
     is_located = found.column is not None
-    result.vertebrae = [_vertebra(level, labels, view, suspicions, gate, is_located) for level in levels]
+    result.vertebrae = [
+        _vertebra(level, labels, places[level.index], view, suspicions, gate, is_located) for level in levels
+    ]
     for notice in scan_warnings(view, np.array([vertebra.center_ras for vertebra in result.vertebrae])):
         context.warn(notice.code, notice.message)
     lean = column_lean([vertebra.center_ras for vertebra in result.vertebrae])
@@ -91,31 +97,35 @@ def run(volume: CTVolume, context: RunContext) -> StudyOutput:
     return StudyOutput(result, view.to_stored(labels), cam, cam_matrix, cam_slices(view, suspicions))
 
 
-def _worth(level: FusedLevel, labels: np.ndarray, view: CanonicalView, context: RunContext) -> bool:
-    """A level needs some confidence and some bone; anything less is not shown."""
+def _worth(
+    level: FusedLevel, labels: np.ndarray, place: Place | None, view: CanonicalView, context: RunContext
+) -> bool:
+    """A level needs some confidence and some bone, in ``place``; anything less is not shown."""
+    if place is None:
+        return False
     least = context.threshold("level_confidence", LEAST_CONFIDENCE)
-    bone = float((labels == level.index + 1).sum()) * float(np.prod(view.spacing_mm))
+    bone = float((labels[place] == level.index + 1).sum()) * float(np.prod(view.spacing_mm))
     return level.slab.confidence >= least and bone >= LEAST_VOLUME_MM3
 
 
 def _vertebra(
     level: FusedLevel,
     labels: np.ndarray,
+    place: Place,
     view: CanonicalView,
     suspicions: list[SliceSuspicion],
     gate: Literal[True] | str,
     is_located: bool,
 ) -> VertebraFinding:
     name = level_name(level.index)
-    mask = labels == level.index + 1
-    (place,) = ndimage.find_objects(mask.astype(np.uint8))
-    centre = body_centre(mask, place, view, level.center_ras, first=level.index == 0)
+    own = labels[place] == level.index + 1
+    centre = body_centre(own, place, view, level.center_ras, first=level.index == 0)
     if is_located:  # from side to side, the line of all bodies errs less than one mask, which may be in pieces
         centre[0] = level.center_ras[0]
         if np.linalg.norm(centre - level.center_ras) > LOCATED_WAY_MM:
             centre = level.center_ras
     low, high = ras_hull(view, place)
-    cut = level.slab.cut_above or level.slab.cut_below or body_cut(mask, view, place)
+    cut = level.slab.cut_above or level.slab.cut_below or body_cut(view, place)
     visible = "partial" if cut else "full"
     assessable = gate if gate is not True or visible == "full" else "the scan shows only part of this vertebra"
     probability = level_probability(level, suspicions) if assessable is True else None
@@ -130,5 +140,5 @@ def _vertebra(
         slice_range=stored_range(view, place),
         fracture_probability=probability,
         fracture_assessable=assessable,
-        volume_mm3=float(mask.sum()) * float(np.prod(view.spacing_mm)),
+        volume_mm3=float(own.sum()) * float(np.prod(view.spacing_mm)),
     )

@@ -105,16 +105,15 @@ def _level(
     guess: np.ndarray,
 ) -> SegmentedLevel:
     number = slab.level + 1
-    mask = labels == number
-    own = mask[place]
+    own = labels[place] == number
     agreed = float((found.names[place][own] == number).mean())
     sure = float(found.sure[place][own].mean()) / 255
     return SegmentedLevel(
         number,
         place,
-        body_centre(mask, place, view, guess, first=slab.level == 0),
+        body_centre(own, place, view, guess, first=slab.level == 0),
         float(own.sum()) * float(np.prod(view.spacing_mm)),
-        slab.cut_above or slab.cut_below or body_cut(mask, view, place),
+        slab.cut_above or slab.cut_below or body_cut(view, place),
         sure * (agreed + slab.confidence) / 2,
     )
 
