@@ -44,7 +44,7 @@ from CSpineFractureLib.volume.ct_volume import CTVolume
 LEAST_VOLUME_MM3 = 400.0
 Place = tuple[slice, slice, slice]
 LOCATED_WAY_MM = 6.0
-"""From the middle that the sagittal network sees to that of the mask: farther away, the mask holds another bone."""
+"""From the middle between two discs to that of the mask: farther away, the mask is not that of the whole body."""
 
 
 def run(volume: CTVolume, context: RunContext) -> StudyOutput:
@@ -122,8 +122,8 @@ def _vertebra(
     centre = body_centre(own, place, view, level.center_ras, first=level.index == 0)
     if is_located:  # from side to side, the line of all bodies errs less than one mask, which may be in pieces
         centre[0] = level.center_ras[0]
-        if np.linalg.norm(centre - level.center_ras) > LOCATED_WAY_MM:
-            centre = level.center_ras
+        is_near = np.linalg.norm(centre - level.center_ras) <= LOCATED_WAY_MM
+        centre = (centre + level.center_ras) / 2 if is_near else level.center_ras
     low, high = ras_hull(view, place)
     cut = level.slab.cut_above or level.slab.cut_below or body_cut(view, place)
     visible = "partial" if cut else "full"
