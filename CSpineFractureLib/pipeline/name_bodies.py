@@ -28,6 +28,9 @@ Chosen, with ``DISTANCE_SD``, on 16 marked real CT; seven others were kept out.
 HEAT_FLOOR = 0.02
 PASSED_MM, ASIDE_MM = 8.0, 10.0
 """A place is passed by when it lies between two links, so far from both and so near to the line between them."""
+UNANCHORED = 0.45
+"""Highest confidence of names without C1, which nothing resembles: of 23 marked CT cut off above C4 (two of them
+above C2), about half were named a level too high or too low."""
 LEAST_STEP_MM = 5.0
 """In height, from one middle to the next."""
 
@@ -118,11 +121,16 @@ def _best_chain(
 
 
 def _judged(chain: list[tuple[int, int]], gain: np.ndarray, share: np.ndarray) -> list[NamedBody]:
-    """The chain with confidences, by comparison with the same places renamed one level up or down."""
+    """The chain with confidences, by comparison with the same places renamed one level up or down.
+
+    Names that C1 does not anchor are never sure: bodies from C3 down resemble each other.
+    """
     rivals = []
     for shift in (-1, 0, 1):
         renamed = [(level + shift, place) for level, place in chain]
         rivals.append(sum(gain[level, place] if 0 <= level < len(gain) else np.log(1e-2) for level, place in renamed))
     naming = float(np.exp(rivals[1] - max(rivals)) / np.exp(np.array(rivals) - max(rivals)).sum())
+    if chain and chain[0][0] > 0:
+        naming = min(naming, UNANCHORED)
     shares = [float(share[level, place]) for level, place in chain]
     return [NamedBody(*link, own, naming * own) for link, own in zip(chain, shares, strict=True)]

@@ -54,12 +54,18 @@ def test_bone_elsewhere_does_not_join_the_column():
 
 
 def test_names_that_might_as_well_be_others_are_not_confident():
-    places, heat = a_column(2, 5)
+    places, heat = a_column(0, 3)
     clear = name_bodies(places, heat)
-    heat[np.arange(3, 7), np.arange(4)] = 0.6
+    heat[np.arange(1, 5), np.arange(4)] = 0.6
     doubtful = name_bodies(places, heat)
     assert min(body.confidence for body in clear) > 0.9
     assert max(body.confidence for body in doubtful) < 0.7
+
+
+@pytest.mark.parametrize("first", [1, 2, 4])
+def test_names_without_c1_are_never_sure(first):
+    places, heat = a_column(first, 7)
+    assert max(body.confidence for body in name_bodies(places, heat)) < 0.5
 
 
 def test_without_places_nothing_is_named():
