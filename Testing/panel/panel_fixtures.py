@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,6 +35,13 @@ def scene_text(scene) -> str:
         scene.SetSaveToXMLString(0)
 
 
+def _empty(scene: Any) -> None:
+    """Nothing of an earlier test stays, but Slicer's own colour tables do: other tests of this process need them."""
+    scene.Clear(False)
+    for node in list(scene.GetNodesByClass("vtkMRMLScriptedModuleNode")):
+        scene.RemoveNode(node)
+
+
 @pytest.fixture
 def slicer_program():
     """The module ``slicer`` with an empty scene that has the three slice nodes, a camera and a layout."""
@@ -43,7 +51,7 @@ def slicer_program():
     import stand_in
 
     slicer = stand_in.start()
-    slicer.mrmlScene.Clear(True)
+    _empty(slicer.mrmlScene)
     for name in ("Red", "Yellow", "Green"):
         node = slicer.vtkMRMLSliceNode()
         node.SetLayoutName(name)
@@ -54,7 +62,7 @@ def slicer_program():
     layout.SetSingletonTag("vtkMRMLLayoutNode")
     slicer.mrmlScene.AddNode(layout)
     yield slicer
-    slicer.mrmlScene.Clear(True)
+    _empty(slicer.mrmlScene)
 
 
 class KeptWorker(WorkerClient):
