@@ -15,14 +15,14 @@ def coarse_hu(hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndar
     ``hu`` is ``[k, j, i]``, ``spacing_mm`` its voxel size along i, j, k. The outer faces of both grids coincide at
     index 0; see ``to_coarse`` and ``from_coarse``.
     """
-    values = np.clip(hu, LOWEST_HU, HIGHEST_HU)
-    # The axis that shrinks most goes first, for speed; each is a product with a sparse band of weights.
-    sizes = coarse_shape(hu.shape, spacing_mm)
-    order = sorted(range(3), key=lambda axis: sizes[axis] / hu.shape[axis])
-    for axis in order:
-        weights = _band(hu.shape[axis], sizes[axis], GRID_MM[axis] / spacing_mm[2 - axis])
-        values = np.moveaxis(_product(weights, np.moveaxis(values, axis, 0)), 0, axis)
-    return np.rint(values).astype(np.int16)
+    shape = coarse_shape(hu.shape, spacing_mm)
+    along_k, along_j, along_i = (
+        _weights(hu.shape[axis], shape[axis], GRID_MM[axis] / spacing_mm[2 - axis]) for axis in range(3)
+    )
+    planes = np.empty((hu.shape[0], *shape[1:]), np.float32)
+    for plane, made in zip(hu, planes, strict=True):  # one by one, so that memory stays bounded
+        made[:] = along_j @ (np.clip(plane, LOWEST_HU, HIGHEST_HU).astype(np.float32) @ along_i.T)
+    return np.rint(np.tensordot(along_k, planes, axes=1)).astype(np.int16)
 
 
 def coarse_labels(labels: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
@@ -49,23 +49,9 @@ def from_coarse(kji: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.n
     return (np.asarray(kji, float) + 0.5) * GRID_MM / np.array(spacing_mm[::-1]) - 0.5
 
 
-def _band(size: int, count: int, step: float) -> tuple[np.ndarray, np.ndarray]:
-    """Which old voxels make each new one, ``[count, taps]``, and their weights, which sum to 1."""
+def _weights(size: int, count: int, step: float) -> np.ndarray:
+    """float32 ``[count, size]``: by how much each old voxel counts in each new one; rows sum to 1."""
     width = max(step, 1.0)
     centres = (np.arange(count) + 0.5) * step - 0.5
-    first = np.ceil(centres - width).astype(int)
-    taps = first[:, None] + np.arange(int(np.floor(2 * width)) + 1)
-    weights = np.clip(1 - np.abs(taps - centres[:, None]) / width, 0, None)
-    weights[(taps < 0) | (taps >= size)] = 0
-    weights /= weights.sum(axis=1, keepdims=True)
-    return np.clip(taps, 0, size - 1), weights.astype(np.float32)
-
-
-def _product(band: tuple[np.ndarray, np.ndarray], values: np.ndarray) -> np.ndarray:
-    """``[count, ...]`` from ``[size, ...]``; slice by slice, so that memory stays bounded."""
-    taps, weights = band
-    result = np.empty((len(taps), *values.shape[1:]), np.float32)
-    for row, (places, shares) in enumerate(zip(taps, weights, strict=True)):
-        used = shares > 0
-        np.einsum("t...,t->...", values[places[used]].astype(np.float32), shares[used], out=result[row])
-    return result
+    weights = np.clip(1 - np.abs(np.arange(size) - centres[:, None]) / width, 0, None)
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
