@@ -130,7 +130,13 @@ def located(
     from CSpineFractureLib.training.located_columns import locator_context, read_verdicts, write_located_columns
 
     files = [file for scan in scans for file in (sorted(scan.glob("*.nii*")) if scan.is_dir() else [scan])]
+    if not files:
+        message = f"'{scans[0]}' holds no NIfTI files: name files, or folders that hold .nii or .nii.gz."
+        raise UserError(message)
     marked = [read_marks(path) for path in sorted(marks.glob("*.json"))] if marks else []
+    if marks and not marked:
+        message = f"'{marks}' holds no level marks (*.json): name the folder that holds them, or leave --marks out."
+        raise UserError(message)
     judged = read_verdicts(verdicts) if verdicts else None
     with shown_progress("auto", sys.stdout) as show:
         names = write_located_columns(

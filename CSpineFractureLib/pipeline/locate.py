@@ -11,7 +11,7 @@ from CSpineFractureLib.pipeline.borders import body_line, place_borders
 from CSpineFractureLib.pipeline.boxes2d import SliceBox
 from CSpineFractureLib.pipeline.column_search import ColumnMap, candidates
 from CSpineFractureLib.pipeline.decode import FLOOR, LevelSlab
-from CSpineFractureLib.pipeline.move_map import move_map
+from CSpineFractureLib.pipeline.move_map import end_c7, move_map
 from CSpineFractureLib.pipeline.name_bodies import HEIGHTS_MM, NamedBody, name_bodies
 from CSpineFractureLib.volume.canonical import CanonicalView
 from CSpineFractureLib.volume.coarse_grid import GRID_MM, to_coarse
@@ -143,4 +143,5 @@ def at_discs(
         forward = level.center_ras[1] - line.point_at(line.along_at(level.center_ras[2]))[1]
         slab_s = (float(borders[n + 1, 2]), float(borders[n, 2]))
         found.append(replace(level, center_ras=middles[n] + [0, forward, 0], slab_s=slab_s))
-    return found, move_map(column, view, line, names, borders)
+    moved = move_map(column, view, line, names, borders)
+    return found, end_c7(moved, view, line, borders[-1]) if names[-1] == THORAX - 1 else moved

@@ -10,10 +10,13 @@ from scipy import ndimage
 from CSpineFractureLib.pipeline.borders import BodyLine
 from CSpineFractureLib.pipeline.column_search import ColumnMap
 from CSpineFractureLib.volume.canonical import CanonicalView
-from CSpineFractureLib.volume.coarse_grid import to_coarse
+from CSpineFractureLib.volume.coarse_grid import GRID_MM, to_coarse
 
 AROUND = (0, 2, 1)
 """Voxels of the map (k, j, i) around the line that are asked for its names."""
+C7, THORACIC = 7, 8
+BODY_DEPTH_MM, BODY_SIDE_MM, BELOW_MM = 11.0, 16.0, 2.0
+"""What lies so near to the line is body and no arch; so far below its disc it is not C7's."""
 
 
 def move_map(
@@ -44,6 +47,29 @@ def move_map(
     high, share = np.minimum(low + 1, len(k) - 1), np.clip(source - low, 0, 1).astype(np.float32)[None, :, None, None]
     classes = column.classes[:, low] * (1 - share) + column.classes[:, high] * share
     return replace(column, classes=np.rint(classes).astype(np.uint8))
+
+
+def end_c7(column: ColumnMap, view: CanonicalView, line: BodyLine, border_ras: np.ndarray) -> ColumnMap:
+    """The map without C7 in the body of T1: below the disc at ``border_ras`` (RAS mm), near the line, it is thoracic.
+
+    The network tells C7 from T1 worse than other neighbours. C7's arch hangs lower than its disc, and stays.
+    """
+    index = _index(column, view, line.points) * GRID_MM
+    border = _index(column, view, border_ras) * GRID_MM
+    at = int(np.argmin(np.linalg.norm(index - border, axis=1)))
+    down = index[min(at + 1, len(index) - 1)] - index[max(at - 1, 0)]
+    down /= np.linalg.norm(down)
+    k, j, i = (np.arange(n) * mm for n, mm in zip(column.classes.shape[1:], GRID_MM, strict=True))
+    order = np.argsort(index[:, 0])
+    line_j, line_i = (np.interp(k, index[order, 0], index[order, axis]) for axis in (1, 2))
+    near = np.abs(j - line_j[:, None])[:, :, None] <= BODY_DEPTH_MM
+    near = near & (np.abs(i - line_i[:, None])[:, None, :] <= BODY_SIDE_MM)
+    away = (k - border[0])[:, None, None] * down[0] + (j - border[1])[None, :, None] * down[1]
+    other = near & (away + (i - border[2])[None, None, :] * down[2] > BELOW_MM)
+    classes = column.classes.copy()
+    classes[THORACIC][other] = np.maximum(classes[THORACIC], classes[C7])[other]
+    classes[C7][other] = 0
+    return replace(column, classes=classes)
 
 
 def _index(column: ColumnMap, view: CanonicalView, ras: np.ndarray) -> np.ndarray:

@@ -75,10 +75,13 @@ def make_images(
     if empty:
         message = f"The split '{empty.pop()}' of '{root}' has no study: give more studies."
         raise UserError(message)
+    more = Path(str(system.data["more"])) if system.data.get("more") and not single_set else None
+    if more:
+        read_column_table(more)  # before the long work
     try:
         write_column_volumes(split, out, on_progress)
-        if system.data.get("more") and not single_set:
-            add_column_volumes(out, Path(str(system.data["more"])))
+        if more:
+            add_column_volumes(out, more)
         note_made(out, made)
     except OSError as error:
         shutil.rmtree(out, ignore_errors=True)

@@ -58,12 +58,16 @@ def read_verdicts(path: Path) -> dict[str, Verdict]:
     Raises ``UserError`` where it is missing or not like that.
     """
     try:
-        rows = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))
+        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
         uses = {"yes": True, "no": False}
-        return {row["file"]: Verdict(uses[row["use"]], int(row["shift"] or 0)) for row in rows}
+        verdicts = {row["file"]: Verdict(uses[row["use"]], int(row["shift"] or 0)) for row in rows}
     except (OSError, UnicodeDecodeError, KeyError, ValueError, TypeError) as error:
         message = f"'{path}' is not a table of verdicts ({error}): it needs the columns file, use (yes, no) and shift."
         raise UserError(message) from error
+    if not verdicts:
+        message = f"'{path}' is not a table of verdicts: it needs the columns file, use (yes, no) and shift, and rows."
+        raise UserError(message)
+    return verdicts
 
 
 def located_column(view: CanonicalView, column: ColumnMap, shift: int = 0) -> tuple[ColumnVolume, float] | None:

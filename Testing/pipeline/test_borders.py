@@ -8,7 +8,7 @@ from made_neck import a_neck, gaps_s
 
 from CSpineFractureLib.pipeline.borders import body_line, place_borders
 from CSpineFractureLib.pipeline.column_search import ColumnMap
-from CSpineFractureLib.pipeline.move_map import move_map
+from CSpineFractureLib.pipeline.move_map import end_c7, move_map
 from CSpineFractureLib.volume.canonical import CanonicalView
 from CSpineFractureLib.volume.coarse_grid import coarse_labels, to_coarse
 from CSpineFractureLib.volume.ct_volume import CTVolume
@@ -106,3 +106,16 @@ def test_a_disc_is_told_from_marrow_that_is_as_dark_but_wider():
     line = body_line(CanonicalView.of(old), seen, LEVELS)
     borders = line.point_at(place_borders(line, LEVELS, expected_s(seen)))
     assert np.abs(borders[1:-1, 2] - gaps_s(middles[2:7], 2)).max() < 2.0
+
+
+def test_c7_ends_at_its_disc_but_its_arch_may_hang_lower():
+    volume, middles = a_neck()
+    view, line = CanonicalView.of(volume), body_line(CanonicalView.of(volume), middles, np.arange(8))
+    disc = np.array([*middles[6, :2], gaps_s(middles)[6]])
+    classes = np.zeros((9, 90, 35, 23), np.uint8)
+    classes[7] = 200  # C7 everywhere
+    ended = end_c7(ColumnMap(classes, np.zeros((8, 90, 35, 23)), (0, 0, 0)), view, line, disc).classes
+    body, arch = middles[7] + [0, 0, 3], middles[7] + [0, -20, 3]
+    for place, name in ((body, 8), (arch, 7), (middles[6], 7)):
+        k, j, i = np.rint(to_coarse(view.ijk_of(place)[::-1], view.spacing_mm)).astype(int)
+        assert ended[:, k, j, i].argmax() == name

@@ -11,8 +11,9 @@ import yaml
 from broken_off import CPU, assert_same_weights, go_on, one_thread, stop_after
 
 from CSpineFractureLib.datasets.column_volumes import TABLE, ColumnVolume, add_column_volumes, read_column_table
+from CSpineFractureLib.datasets.record import StudyRecord
 from CSpineFractureLib.errors import UserError
-from CSpineFractureLib.training import column_samples
+from CSpineFractureLib.training import column_run, column_samples
 from CSpineFractureLib.training.column_run import ColumnSlices, fit, look, make_images, measure
 from CSpineFractureLib.training.column_samples import draw_slices
 from CSpineFractureLib.training.column_task import ColumnTask
@@ -174,3 +175,13 @@ def test_further_volumes_are_all_trained_on_and_stay_as_they_are(tmp_path):
     assert np.array_equal(ColumnSlices(run.images, "train", SIZE).volume(4).hu, a_neck(2).hu)
     with pytest.raises(UserError, match="missing or damaged"):
         add_column_volumes(run.images, tmp_path)
+
+
+def test_a_folder_of_further_volumes_that_is_none_is_told_before_the_long_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(column_run, "write_column_volumes", lambda *_what: pytest.fail("the long work began"))
+    record = StudyRecord(id="a", load_volume=None, load_levels=lambda: None, fractured=None, boxes=None)
+    monkeypatch.setattr(column_run, "read_source", lambda *_what: [replace(record, id=n, group=n) for n in "abcdef"])
+    system = load_system("column-locator", True, {"data.more": str(tmp_path / "nowhere")})
+    with pytest.raises(UserError, match="nowhere"):
+        column_run.make_images(system, "phantom", tmp_path, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []

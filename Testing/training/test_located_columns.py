@@ -107,7 +107,9 @@ def test_a_body_outside_the_stored_tissue_is_not_known(tmp_path):
     assert np.isfinite(bodies[4]).all()
 
 
-@pytest.mark.parametrize("text", ["file,use\nx,maybe\n", "name,use,shift\nx,yes,0\n", "file,use,shift\nx,yes,half\n"])
+@pytest.mark.parametrize(
+    "text", ["a,b\n", "file,use\nx,maybe\n", "name,use,shift\nx,yes,0\n", "file,use,shift\nx,yes,half\n"]
+)
 def test_a_table_that_holds_no_verdicts_is_named(tmp_path, text):
     path = tmp_path / "verdicts.csv"
     path.write_text(text, encoding="utf-8")
