@@ -129,10 +129,7 @@ def located(
     from CSpineFractureLib.training.level_hits import read_marks
     from CSpineFractureLib.training.located_columns import locator_context, read_verdicts, write_located_columns
 
-    files = [file for scan in scans for file in (sorted(scan.glob("*.nii*")) if scan.is_dir() else [scan])]
-    if not files:
-        message = f"'{scans[0]}' holds no NIfTI files: name files, or folders that hold .nii or .nii.gz."
-        raise UserError(message)
+    files = _files(scans)
     marked = [read_marks(path) for path in sorted(marks.glob("*.json"))] if marks else []
     if marks and not marked:
         message = f"'{marks}' holds no level marks (*.json): name the folder that holds them, or leave --marks out."
@@ -148,6 +145,41 @@ def located(
             lambda done, total: show({"stage": "locate", "done": done, "total": total, "message": "Locating"}),
         )
     typer.echo(f"{len(names)} of {len(files)} scans in '{output}'; look at its sheets and judge them in a CSV.")
+
+
+@app.command("sound")
+def sound(
+    scans: Annotated[list[Path], typer.Argument(help="Real CT without fractures: files, or folders of NIfTI files.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the studies; absent.")],
+    verdicts: Annotated[
+        Path | None, typer.Option(help="CSV (file, use, shift): scans with 'no' are left out, such as those kept out.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+) -> None:
+    """Real CT without fractures as reviewed studies, for the fracture networks (train two-stage --sound)."""
+    from CSpineFractureLib.cli.progress import shown_progress
+    from CSpineFractureLib.training.located_columns import locator_context, read_verdicts
+    from CSpineFractureLib.training.sound_studies import write_sound_studies
+
+    judged = read_verdicts(verdicts) if verdicts else {}
+    files = [file for file in _files(scans) if file.name not in judged or judged[file.name].use]
+    with shown_progress("auto", sys.stdout) as show:
+        names = write_sound_studies(
+            files,
+            output,
+            locator_context(device),
+            lambda done, total: show({"stage": "sound", "done": done, "total": total, "message": "Finding levels"}),
+        )
+    typer.echo(f"{len(names)} of {len(files)} scans in '{output}'.")
+
+
+def _files(scans: list[Path]) -> list[Path]:
+    """NIfTI files, those of folders included. Raises UserError where there are none."""
+    files = [file for scan in scans for file in (sorted(scan.glob("*.nii*")) if scan.is_dir() else [scan])]
+    if not files:
+        message = f"'{scans[0]}' holds no NIfTI files: name files, or folders that hold .nii or .nii.gz."
+        raise UserError(message)
+    return files
 
 
 @app.command("check")

@@ -114,6 +114,10 @@ def two_stage(
         Path | None,
         typer.Option(help="Studies for both fracture networks, such as those of --plan focused; default: --data."),
     ] = None,
+    sound: Annotated[
+        Path | None,
+        typer.Option(help="Further studies without fractures for both fracture networks: cspine dataset sound."),
+    ] = None,
     task: Annotated[list[str] | None, typer.Option(help="Only this network; may be repeated.")] = None,
     fine_tune: Annotated[
         bool, typer.Option("--fine-tune", help="Go on from the weights of this computer instead of from chance.")
@@ -123,14 +127,18 @@ def two_stage(
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """The networks that the program ships; writes one safetensors file each and training.json."""
-    for folder, option in ((data, "--plan wide"), (fracture_data, "--plan focused")):
+    for folder, maker in (
+        (data, "phantom --plan wide"),
+        (fracture_data, "phantom --plan focused"),
+        (sound, "dataset sound"),
+    ):
         if folder is not None and not folder.is_dir():
-            message = f"{folder} does not exist: name a folder of studies, such as made by 'cspine phantom {option}'."
+            message = f"{folder} does not exist: name a folder of studies, such as made by 'cspine {maker}'."
             raise UserError(message)
     from CSpineFractureLib.cli.progress import shown_progress
     from CSpineFractureLib.datasets.sources import read_source
     from CSpineFractureLib.models.device import choose_device
-    from CSpineFractureLib.training.bank import load_records, load_studies
+    from CSpineFractureLib.training.bank import load_records, load_studies, without_fractures
     from CSpineFractureLib.training.two_stage import TASKS, TwoStagePlan, train_two_stage
 
     chosen, tasks = choose_device(device), tuple(task or TASKS)
@@ -139,20 +147,24 @@ def two_stage(
         def reading(done: int, total: int) -> None:
             show({"stage": "load", "done": done, "total": total, "message": "Reading the studies"})
 
-        def studies_of(folder: Path) -> list:
+        def studies_of(folder: Path, source: str = source) -> list:
             if source == "phantom":
                 return load_studies(folder, reading)
             return load_records(read_source(source, folder), reading)
 
+        studies = studies_of(data)
+        for_fractures = studies_of(fracture_data) if fracture_data else studies
+        if sound:
+            for_fractures = [*for_fractures, *without_fractures(studies_of(sound, "corrections"), sound)]
         files = train_two_stage(
-            studies_of(data),
+            studies,
             output,
             TwoStagePlan(tasks=tasks, effort=effort, seed=seed),
             chosen,
             lambda name, done, total, loss: show(
                 {"stage": name, "done": done, "total": total, "message": f"{name}, loss {loss:.2f}"}
             ),
-            studies_of(fracture_data) if fracture_data else None,
+            for_fractures,
             _known(tasks if fine_tune else ("vertebra-detector",) if tasks == ("fracture-detector",) else ()),
         )
     for path in files.values():

@@ -5,6 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+COARSE_MM = (1.0, 4.5)
+
 
 def randomise_hu(hu: np.ndarray, rng: np.random.Generator, strength: float = 1.0) -> np.ndarray:
     """Vary contrast, bone density, sharpness, voxel size and noise of float32 HU images ``[c, h, w]``."""
@@ -33,6 +35,26 @@ def randomise_hu(hu: np.ndarray, rng: np.random.Generator, strength: float = 1.0
     if rng.random() < 0.15:
         hu = np.where(_outside(hu.shape[-1], rng), -1024, hu)
     return hu
+
+
+def coarsen(hu: np.ndarray, rng: np.random.Generator, pixel_mm: float) -> np.ndarray:
+    """What a scan of coarse pixels, 1 to 4.5 mm, leaves of float32 HU images ``[c, h, w]`` of ``pixel_mm``.
+
+    Radiotherapy plans have such pixels. The grid lies anywhere between the image's own pixels.
+    """
+    size = hu.shape[-1]
+    small = max(8, round(size * pixel_mm / rng.uniform(*COARSE_MM)))
+    step = size / small
+    move = np.float32([[1, 0, rng.uniform(-step / 2, step / 2)], [0, 1, rng.uniform(-step / 2, step / 2)]])
+    return np.stack([_through(c.astype(np.float32), move, small) for c in hu])
+
+
+def _through(image: np.ndarray, move: np.ndarray, small: int) -> np.ndarray:
+    size = image.shape[::-1]
+    image = cv2.warpAffine(image, move, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    image = cv2.resize(cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA), size)
+    move = move * np.float32([[1, 1, -1], [1, 1, -1]])
+    return cv2.warpAffine(image, move, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _outside(size: int, rng: np.random.Generator) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -13,6 +13,7 @@ import SimpleITK as sitk
 from CSpineFractureLib.datasets.record import StudyRecord
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.phantom.files import CT_FILE, FRACTURE_FILE, LABEL_FILE, TRUTH_FILE
+from CSpineFractureLib.volume.canonical import CanonicalView
 
 THORACIC = 8
 
@@ -62,6 +63,8 @@ def load_records(
 ) -> list[TrainingStudy]:
     """Studies of any source that have a vertebra mask; fractures are where their boxes lie, as nothing finer is known.
 
+    Slices are those of the canonical view, as the networks see them when they run, whatever the file's axes.
+
     Raises UserError when none has a mask.
     """
     able, studies = [record for record in records if record.load_levels is not None], []
@@ -78,12 +81,24 @@ def load_records(
             rows = slice(max(0, round(box.y)), max(0, round(box.y + box.height)))
             columns = slice(max(0, round(box.x)), max(0, round(box.x + box.width)))
             fracture[box.k, rows, columns] = labels[box.k, rows, columns] > 0
-        pixel, slice_mm = float(volume.spacing_mm[0]), float(volume.spacing_mm[2])
-        labelled = record.slices_are_labelled
-        studies.append(
-            TrainingStudy(record.id, volume.hu, labels, fracture, pixel, slice_mm, _centres(labels), labelled)
+        views = [CanonicalView.of(replace(volume, hu=a.astype(np.int16))) for a in (volume.hu, labels, fracture)]
+        pixel, _, slice_mm = views[0].spacing_mm
+        hu, labels, fracture = (
+            np.ascontiguousarray(view.hu, kind)
+            for view, kind in zip(views, (np.int16, np.uint8, np.uint8), strict=True)
         )
+        labelled = record.slices_are_labelled
+        studies.append(TrainingStudy(record.id, hu, labels, fracture, pixel, slice_mm, _centres(labels), labelled))
         on_progress(n + 1, len(able))
+    return studies
+
+
+def without_fractures(studies: list[TrainingStudy], root: Path) -> list[TrainingStudy]:
+    """The studies, if none has a fracture and it is known of all; else raises UserError, which names ``root``."""
+    for study in studies:
+        if not study.labelled or study.fracture.any():
+            message = f"Study '{study.name}' in '{root}' is not known to be free of fractures: leave it out."
+            raise UserError(message)
     return studies
 
 

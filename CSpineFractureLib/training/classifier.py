@@ -17,7 +17,7 @@ from torch.utils.data import default_collate
 
 from CSpineFractureLib.models.slice_cnn import SliceCNN
 from CSpineFractureLib.models.yolo import build_yolo
-from CSpineFractureLib.training.augment import randomise_hu
+from CSpineFractureLib.training.augment import coarsen, randomise_hu
 from CSpineFractureLib.training.bank import THORACIC, TrainingStudy, boxes_of, warp
 from CSpineFractureLib.training.detector import DetectorPlan, fit_yolo
 from CSpineFractureLib.training.drawing import drawn_batches
@@ -29,6 +29,8 @@ SIZE, FIELD_MM = 224, 128.0
 PIXEL_MM = FIELD_MM / SIZE
 SURE_PIXELS = 8
 PATCH, CELL = 96, 32
+COARSE_SHARE, COARSE_SLICE_MM = 0.3, 3.0
+"""How many images are made as coarse as radiotherapy plans, and how thick their slices then are at most."""
 
 
 @dataclass(frozen=True)
@@ -91,15 +93,18 @@ class SliceIndex:
         self, n: int, k: int, centre: np.ndarray, size: int, rng: np.random.Generator | None
     ) -> tuple[np.ndarray, np.ndarray]:
         """A square of ``size`` pixels of 0.571 mm around ``centre`` (column, row) and its fracture mask."""
-        study, turn, half = self.studies[n], {}, 0
+        study, turn, half, is_coarse = self.studies[n], {}, 0, False
         if rng is not None:
             turn = {"angle_deg": rng.normal(0, 10), "flip": bool(rng.random() < 0.5), "scale": rng.uniform(0.85, 1.18)}
-            half = int(rng.choice([0, 0, 1]))
+            is_coarse = rng.random() < COARSE_SHARE
+            half = (
+                round(rng.uniform(0, COARSE_SLICE_MM / 2) / study.slice_mm) if is_coarse else int(rng.choice([0, 0, 1]))
+            )
         slab = study.hu[max(0, k - half) : k + half + 1].mean(axis=0, dtype=np.float32)
         hu = warp(slab, centre, study.pixel_mm, PIXEL_MM, size, **turn)[None]
         mask = warp(study.fracture[k], centre, study.pixel_mm, PIXEL_MM, size, **turn, nearest=True, fill=0)
         if rng is not None:
-            hu = randomise_hu(hu, rng, 0.45)
+            hu = randomise_hu(coarsen(hu, rng, PIXEL_MM) if is_coarse else hu, rng, 0.45)
         return BONE.apply(hu), mask
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy import sparse
 
 GRID_MM = (2.0, 2.0, 3.0)
 """Voxel size of the coarse grid along k, j and i."""
@@ -19,9 +20,10 @@ def coarse_hu(hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndar
     along_k, along_j, along_i = (
         _weights(hu.shape[axis], shape[axis], GRID_MM[axis] / spacing_mm[2 - axis]) for axis in range(3)
     )
+    along_j = sparse.csr_array(along_j)
     planes = np.empty((hu.shape[0], *shape[1:]), np.float32)
     for plane, made in zip(hu, planes, strict=True):  # one by one, so that memory stays bounded
-        made[:] = along_j @ (np.clip(plane, LOWEST_HU, HIGHEST_HU).astype(np.float32) @ along_i.T)
+        made[:] = (along_j @ np.clip(plane, LOWEST_HU, HIGHEST_HU).astype(np.float32)) @ along_i.T
     return np.rint(np.tensordot(along_k, planes, axes=1)).astype(np.int16)
 
 
@@ -30,6 +32,15 @@ def coarse_labels(labels: np.ndarray, spacing_mm: tuple[float, float, float]) ->
     places = [
         np.minimum(size - 1, ((np.arange(count) + 0.5) * GRID_MM[axis] / spacing_mm[2 - axis]).astype(int))
         for axis, (size, count) in enumerate(zip(labels.shape, coarse_shape(labels.shape, spacing_mm), strict=True))
+    ]
+    return labels[np.ix_(*places)]
+
+
+def fine_labels(labels: np.ndarray, shape_kji: tuple[int, ...], spacing_mm: tuple[float, float, float]) -> np.ndarray:
+    """Labels of the coarse grid on that of a volume of this shape and voxel size (mm along i, j, k), the nearest."""
+    places = [
+        np.clip(np.rint((np.arange(count) + 0.5) * spacing_mm[2 - axis] / GRID_MM[axis] - 0.5), 0, size - 1).astype(int)
+        for axis, (size, count) in enumerate(zip(labels.shape, shape_kji, strict=True))
     ]
     return labels[np.ix_(*places)]
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from CSpineFractureLib.errors import UserError
+from CSpineFractureLib.training.augment import coarsen
 from CSpineFractureLib.training.bank import TrainingStudy, boxes_of, load_studies, split_studies, warp
 from CSpineFractureLib.training.classifier import PATCH, SIZE, SliceIndex
 from CSpineFractureLib.training.detector import sample_slice
@@ -108,3 +109,16 @@ def test_a_damaged_study_is_named_in_one_sentence(tmp_path):
     (folder / "ct.nii.gz").write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"phantom_000001.*missing or damaged"):
         load_studies(tmp_path)
+
+
+def test_coarse_pixels_hide_a_gap_and_leave_the_bone():
+    image = np.full((1, 96, 96), 40, np.float32)
+    image[0, 20:76, 20:76] = 600
+    image[0, 47:49, 20:76] = 40
+    for seed in range(8):
+        coarse = coarsen(image, np.random.default_rng(seed), 0.571)[0]
+        assert coarse.shape == (96, 96)
+        assert coarse[47:49, 30:66].min() > 150
+        assert abs(coarse.mean() - image.mean()) < 15
+        rows, columns = np.nonzero(coarse > 320)
+        assert np.hypot(rows.mean() - 47.5, columns.mean() - 47.5) < 3

@@ -1,0 +1,73 @@
+"""Real CT without fractures as reviewed studies: the column is where the locator finds it, and no level is fractured.
+
+Bone of real patients has osteophytes, vessel channels and noise that no phantom has. The fracture networks learn from
+such studies what is no fracture (``cspine train two-stage --sound``); the names of the levels do not matter there.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from CSpineFractureLib.datasets.column_volumes import UNKNOWN
+from CSpineFractureLib.datasets.corrections import write_corrections
+from CSpineFractureLib.errors import UserError
+from CSpineFractureLib.pipeline.column_search import map_column
+from CSpineFractureLib.pipeline.context import RunContext
+from CSpineFractureLib.training.located_columns import LEAST_CONFIDENCE, located_column
+from CSpineFractureLib.volume import read_volume
+from CSpineFractureLib.volume.canonical import CanonicalView
+from CSpineFractureLib.volume.coarse_grid import fine_labels
+
+
+def write_sound_studies(
+    scans: Sequence[Path],
+    out: Path,
+    context: RunContext,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[str]:
+    """One folder of ``out`` (it must not exist yet) for each scan in which the locator finds levels surely enough.
+
+    The format is that of reviewed studies (``datasets.corrections``), without a fracture; returns the studies' names.
+    Raises ``UserError`` where a scan cannot be read, ``out`` exists or cannot be written, or none is left; nothing
+    stays then.
+    """
+    if out.exists():
+        message = f"'{out}' exists: choose another --output, or delete it."
+        raise UserError(message)
+    part = out.with_name(f"{out.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    names: list[str] = []
+    try:
+        part.mkdir(parents=True)
+        for done, scan in enumerate(scans, start=1):
+            volume = read_volume(scan)
+            labels = _levels(CanonicalView.of(volume), context)
+            if labels is not None:
+                names.append(scan.name.split(".")[0])
+                result = context.new_result(volume, "not judged: known to be free of fractures")
+                write_corrections(part / names[-1], volume, labels, result)
+            on_progress(done, len(scans))
+        if not names:
+            message = f"No level was found surely enough in any of {len(scans)} scans: give other scans."
+            raise UserError(message)
+        part.replace(out)
+    except OSError as error:
+        message = f"'{out}' cannot be written ({error.strerror or error}): free some space, or choose another --output."
+        raise UserError(message) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return names
+
+
+def _levels(view: CanonicalView, context: RunContext) -> np.ndarray | None:
+    """C1-C7 and thoracic vertebrae on the stored grid; ``None`` where the locator is not sure of them."""
+    column = map_column(view, context)
+    found = None if column is None else located_column(view, column)
+    if found is None or found[1] < LEAST_CONFIDENCE:
+        return None
+    labels = found[0].labels
+    return view.to_stored(fine_labels(np.where(labels == UNKNOWN, 0, labels), view.hu.shape, view.spacing_mm))
