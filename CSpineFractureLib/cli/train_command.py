@@ -152,7 +152,8 @@ def two_stage(
                 return load_studies(folder, reading)
             return load_records(read_source(source, folder), reading)
 
-        studies = studies_of(data)
+        is_needed = "vertebra-detector" in tasks or not fracture_data  # studies may fill the memory
+        studies = studies_of(data) if is_needed else []
         for_fractures = studies_of(fracture_data) if fracture_data else studies
         if sound:
             for_fractures = [*for_fractures, *without_fractures(studies_of(sound, "corrections"), sound)]

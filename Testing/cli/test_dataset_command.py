@@ -155,3 +155,28 @@ def test_the_check_refuses_what_is_no_data_set(dataset, tmp_path):
         done = dataset("check", folder)
         assert done.code == 2
         assert done.err.startswith("Error: ")
+
+
+@pytest.mark.parametrize("command", ["located", "sound"])
+def test_a_folder_without_scans_is_told_at_once(dataset, tmp_path, command):
+    done = dataset(command, tmp_path, "-o", tmp_path / "out")
+    assert done.code == 2
+    assert f"'{tmp_path}' holds no NIfTI files" in done.err
+    assert "Traceback" not in done.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_without_marks_is_told_at_once(dataset, tmp_path):
+    (tmp_path / "one.nii.gz").write_bytes(b"")
+    done = dataset("located", tmp_path, "-o", tmp_path / "out", "--marks", tmp_path)
+    assert done.code == 2
+    assert "holds no level marks" in done.err
+
+
+def test_a_damaged_scan_among_sound_ones_is_named_and_nothing_stays(dataset, tmp_path):
+    (tmp_path / "one.nii.gz").write_bytes(b"no image")
+    done = dataset("sound", tmp_path, "-o", tmp_path / "out", "--device", "cpu")
+    assert done.code == 2
+    assert "one.nii.gz" in done.err
+    assert "Traceback" not in done.err
+    assert [path.name for path in tmp_path.iterdir()] == ["one.nii.gz"]
