@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from made_neck import a_neck, gaps_s
 
-from CSpineFractureLib.pipeline.borders import body_line, place_borders
+from CSpineFractureLib.pipeline import borders
+from CSpineFractureLib.pipeline.borders import BodyLine, body_line, place_borders
 from CSpineFractureLib.pipeline.column_search import ColumnMap
 from CSpineFractureLib.pipeline.move_map import end_c7, move_map
 from CSpineFractureLib.volume.canonical import CanonicalView
@@ -17,27 +18,35 @@ LEVELS = np.arange(2, 7)
 """C3 to C7."""
 
 
+@pytest.fixture(params=["end plates", "sharpness"])
+def _both_ways(request, monkeypatch):
+    """Discs as fine slices show them, and as coarse ones do."""
+    monkeypatch.setattr(borders, "FINE_MM", 1.5 if request.param == "end plates" else 0.0)
+
+
 def expected_s(middles: np.ndarray, first: int = 2) -> np.ndarray:
     return np.array([middles[0, 2] + 9.0, *gaps_s(middles, first), middles[-1, 2] - 9.0])
 
 
+@pytest.mark.usefixtures("_both_ways")
 @pytest.mark.parametrize("error_mm", [-5.0, 0.0, 5.0])
 def test_borders_lie_in_the_gaps_though_the_middles_err(error_mm):
     volume, middles = a_neck()
     view, own = CanonicalView.of(volume), middles[2:7]
     seen = own + np.array([0.0, 1.0, error_mm])
     line = body_line(view, seen, LEVELS)
-    borders = line.point_at(place_borders(line, LEVELS, expected_s(seen)))
-    assert np.abs(borders[1:-1, 2] - gaps_s(own, 2)).max() < 2.0
-    assert (np.diff(borders[:, 2]) < 0).all()
+    found = line.point_at(place_borders(line, LEVELS, expected_s(seen)))
+    assert np.abs(found[1:-1, 2] - gaps_s(own, 2)).max() < 2.0
+    assert (np.diff(found[:, 2]) < 0).all()
 
 
+@pytest.mark.usefixtures("_both_ways")
 def test_without_gaps_borders_stay_where_they_are_expected():
     volume, middles = a_neck()
     even = CTVolume(np.where(volume.hu > -500, 200, -1000).astype(np.int16), volume.ijk_to_ras)
     line = body_line(CanonicalView.of(even), middles[2:7], LEVELS)
-    borders = line.point_at(place_borders(line, LEVELS, expected_s(middles[2:7])))
-    assert np.abs(borders[1:-1, 2] - gaps_s(middles[2:7], 2)).max() < 2.5
+    found = line.point_at(place_borders(line, LEVELS, expected_s(middles[2:7])))
+    assert np.abs(found[1:-1, 2] - gaps_s(middles[2:7], 2)).max() < 2.5
 
 
 def test_one_middle_far_aside_does_not_draw_the_line_with_it():
@@ -48,13 +57,14 @@ def test_one_middle_far_aside_does_not_draw_the_line_with_it():
     assert np.abs(line.points[:, 0] - middles[0, 0]).max() < 0.5
 
 
+@pytest.mark.usefixtures("_both_ways")
 def test_outside_tissue_nothing_is_a_gap():
     volume, middles = a_neck()
     air = CTVolume(np.full_like(volume.hu, -1000), volume.ijk_to_ras)
     line = body_line(CanonicalView.of(air), middles[2:7], LEVELS)
     assert np.isnan(line.hu).all()
-    borders = line.point_at(place_borders(line, LEVELS, expected_s(middles[2:7])))
-    assert np.abs(borders[1:-1, 2] - gaps_s(middles[2:7], 2)).max() < 2.5
+    found = line.point_at(place_borders(line, LEVELS, expected_s(middles[2:7])))
+    assert np.abs(found[1:-1, 2] - gaps_s(middles[2:7], 2)).max() < 2.5
 
 
 @pytest.mark.parametrize("rows", [-3, 0, 4])
@@ -90,10 +100,11 @@ def test_a_single_level_leaves_the_map_as_it_is():
     view = CanonicalView.of(volume)
     column = ColumnMap(np.zeros((9, 4, 4, 4), np.uint8), np.zeros((8, 4, 4, 4), np.float32), (0, 0, 0))
     line = body_line(view, middles[3:4], np.array([3]))
-    borders = line.point_at(place_borders(line, np.array([3]), middles[3, 2] + np.array([9.0, -9.0])))
-    assert move_map(column, view, line, np.array([3]), borders) is column
+    found = line.point_at(place_borders(line, np.array([3]), middles[3, 2] + np.array([9.0, -9.0])))
+    assert move_map(column, view, line, np.array([3]), found) is column
 
 
+@pytest.mark.usefixtures("_both_ways")
 def test_a_disc_is_told_from_marrow_that_is_as_dark_but_wider():
     volume, middles = a_neck()
     hu = np.where(volume.hu > -500, 150, -1000).astype(np.int16)  # marrow, 9 mm or more of it
@@ -104,8 +115,8 @@ def test_a_disc_is_told_from_marrow_that_is_as_dark_but_wider():
     old = CTVolume(hu, volume.ijk_to_ras)
     seen = middles[2:7] + np.array([0.0, 0.0, 4.0])
     line = body_line(CanonicalView.of(old), seen, LEVELS)
-    borders = line.point_at(place_borders(line, LEVELS, expected_s(seen)))
-    assert np.abs(borders[1:-1, 2] - gaps_s(middles[2:7], 2)).max() < 2.0
+    found = line.point_at(place_borders(line, LEVELS, expected_s(seen)))
+    assert np.abs(found[1:-1, 2] - gaps_s(middles[2:7], 2)).max() < 2.0
 
 
 def test_c7_ends_at_its_disc_but_its_arch_may_hang_lower():
@@ -119,3 +130,16 @@ def test_c7_ends_at_its_disc_but_its_arch_may_hang_lower():
     for place, name in ((body, 8), (arch, 7), (middles[6], 7)):
         k, j, i = np.rint(to_coarse(view.ijk_of(place)[::-1], view.spacing_mm)).astype(int)
         assert ended[:, k, j, i].argmax() == name
+
+
+def test_a_worn_disc_is_told_from_the_darker_marrow_beside_it_where_slices_are_fine():
+    along = np.arange(0.0, 130.0, 0.5)
+    hu = np.full(len(along), 380.0)  # marrow
+    discs = 20.0 + 16.0 * np.arange(6)
+    for disc in discs:
+        hu[np.abs(along - disc) <= 2.25] = 620.0  # end plates
+        hu[np.abs(along - disc) <= 1.0] = 480.0  # what is left of the disc
+    points = np.stack([np.zeros(len(along)), np.zeros(len(along)), -along], axis=1)
+    line = BodyLine(points, along, hu, slice_mm=0.8)
+    found = place_borders(line, LEVELS, -(discs + 4.0))
+    assert np.abs(found - discs).max() < 1.0
