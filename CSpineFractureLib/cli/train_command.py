@@ -120,7 +120,10 @@ def two_stage(
     ] = None,
     task: Annotated[list[str] | None, typer.Option(help="Only this network; may be repeated.")] = None,
     fine_tune: Annotated[
-        bool, typer.Option("--fine-tune", help="Go on from the weights of this computer instead of from chance.")
+        bool,
+        typer.Option(
+            "--fine-tune", help="Go on from the weights of this computer instead of from chance, with fewer steps."
+        ),
     ] = False,
     effort: Annotated[float, typer.Option(min=0.0001, help="Scales all step counts; 1 is the shipped recipe.")] = 1.0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
@@ -160,7 +163,7 @@ def two_stage(
         files = train_two_stage(
             studies,
             output,
-            TwoStagePlan(tasks=tasks, effort=effort, seed=seed),
+            (TwoStagePlan.further if fine_tune else TwoStagePlan)(tasks=tasks, effort=effort, seed=seed),
             chosen,
             lambda name, done, total, loss: show(
                 {"stage": name, "done": done, "total": total, "message": f"{name}, loss {loss:.2f}"}

@@ -40,7 +40,7 @@ REPORT_FILE = "training.json"
 
 @dataclass(frozen=True)
 class TwoStagePlan:
-    """Which networks to train and how; ``effort`` scales all step counts (1.0 is the shipped recipe)."""
+    """Which networks to train and how; ``effort`` scales all step counts (1.0 is the whole recipe)."""
 
     tasks: tuple[str, ...] = TASKS
     effort: float = 1.0
@@ -48,6 +48,12 @@ class TwoStagePlan:
     detector: DetectorPlan = field(default_factory=lambda: DetectorPlan(steps=2400))
     classifier: ClassifierPlan = field(default_factory=lambda: ClassifierPlan(steps=1800, patch_steps=3500))
     fractures: DetectorPlan = field(default_factory=lambda: DetectorPlan(steps=600))
+
+    @classmethod
+    def further(cls, **values: Any) -> TwoStagePlan:
+        """For networks that are trained already: fewer steps, and far fewer patches, for local detail is known."""
+        classifier = ClassifierPlan(steps=800, patch_steps=700)
+        return cls(detector=DetectorPlan(steps=800), classifier=classifier, fractures=DetectorPlan(steps=400), **values)
 
 
 def train_two_stage(
