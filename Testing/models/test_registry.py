@@ -66,3 +66,5 @@ def test_prepared_network_is_in_evaluation_mode_fused_and_frozen():
     assert not model.training
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in model.modules())
     assert not any(p.requires_grad for p in model.parameters())
+    kernels = [m.weight for m in model.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert all(kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels)
