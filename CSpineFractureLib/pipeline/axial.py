@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -16,6 +18,8 @@ DETECTOR_LIMIT = 320
 NEIGHBOUR_MM = 4.0
 SLAB_MM = 2.0
 STEP_MM = 1.5
+KEPT_PLANES = 32
+"""More than the slabs that are cut between a slab's first and last use."""
 
 
 @dataclass(frozen=True)
@@ -82,15 +86,31 @@ def detector_images(view: CanonicalView) -> AxialImages | None:
 
 def detector_input(images: AxialImages, k: int) -> np.ndarray:
     """float32 ``[3, h, w]`` 0..1: bone-windowed slabs of about 2 mm at -4, 0 and +4 mm around slice ``k``."""
-    hu, spacing = images.view.hu, images.view.spacing_mm[2]
-    half = int(max(0, round((SLAB_MM / spacing - 1) / 2)))
-    planes = []
-    for side in (-1, 0, 1):
-        centre = int(np.clip(round(k + side * NEIGHBOUR_MM / spacing), 0, len(hu) - 1))
-        slab = hu[max(0, centre - half) : centre + half + 1]
-        plane = slab[0] if len(slab) == 1 else slab.mean(axis=0, dtype=np.float32)
-        planes.append(images.cut(plane))
-    return BONE.apply(np.stack(planes))
+    return detector_inputs(images)(k)
+
+
+def detector_inputs(images: AxialImages) -> Callable[[int], np.ndarray]:
+    """As ``detector_input``, for slices asked for in order: slabs that neighbouring slices share are cut once."""
+    count, spacing = len(images.view.hu), images.view.spacing_mm[2]
+    slab = lru_cache(KEPT_PLANES)(lambda centre: BONE.apply(images.cut(_slab_mean(images.view, centre))))
+
+    def picture(k: int) -> np.ndarray:
+        sides = (round(k + side * NEIGHBOUR_MM / spacing) for side in (-1, 0, 1))
+        return np.stack([slab(int(np.clip(centre, 0, count - 1))) for centre in sides])
+
+    return picture
+
+
+def _slab_mean(view: CanonicalView, centre: int) -> np.ndarray:
+    """The mean ``[j, i]`` of about 2 mm of slices around one, float32 (or that slice itself)."""
+    half = int(max(0, round((SLAB_MM / view.spacing_mm[2] - 1) / 2)))
+    slab = view.hu[max(0, centre - half) : centre + half + 1]
+    if len(slab) == 1:
+        return slab[0]
+    total = slab[0].astype(np.float32)
+    for plane in slab[1:]:
+        total += plane  # whole numbers: exact
+    return total / np.float32(len(slab))
 
 
 CROP_MM, CROP_PIXELS = 128.0, 224

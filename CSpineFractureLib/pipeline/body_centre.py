@@ -10,6 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from CSpineFractureLib.volume.canonical import CanonicalView
+from CSpineFractureLib.volume.morphology import dilated, eroded
 
 WORK_MM = 1.0
 REACH_MM = 10.0
@@ -19,6 +20,9 @@ DEEP_SHARE = 0.6
 ARCH_HALF_WIDTH_MM, ARCH_DEPTH_MM = 7.0, 8.0
 LEAST_VOXELS = 20
 ROUNDS = 6
+IN_PLANE = np.zeros((3, 3, 3), bool)
+IN_PLANE[1] = ndimage.generate_binary_structure(2, 1)
+"""Neighbours of a voxel within its slice."""
 MARROW_HU = 80.0
 """Above the cord and its fluid (0 to 50 HU), below nearly all marrow of the cervical bodies."""
 
@@ -39,7 +43,7 @@ def body_centre(
     part = np.pad(own[:: step[0], :: step[1], :: step[2]], 2)
     spacing = np.array([s * t for s, t in zip(view.spacing_mm[::-1], step, strict=True)])
     hu = np.pad(view.hu[place][:: step[0], :: step[1], :: step[2]], 2, constant_values=-1000)
-    filled = _solid(ndimage.binary_closing(part, iterations=1), hu)
+    filled = _solid(eroded(dilated(part)), hu)
     index = np.argwhere(filled)
     ijk = (index[:, ::-1] - 2) * step[::-1] + [p.start for p in place[::-1]]
     ras = view.ras_of(ijk)
@@ -64,10 +68,12 @@ def body_centre(
 
 def _solid(bone: np.ndarray, hu: np.ndarray) -> np.ndarray:
     """The bone ``[k, j, i]`` with its marrow, whose HU may be low; the canal, closed by the arch, stays open."""
-    filled = bone.copy()
-    for k, plane in enumerate(bone):
-        holes, count = ndimage.label(ndimage.binary_fill_holes(plane) & ~plane)
-        if count:
-            means = ndimage.mean(hu[k], holes, np.arange(1, count + 1))
-            filled[k] |= np.isin(holes, np.flatnonzero(means > MARROW_HU) + 1)
-    return filled
+    holes, count = ndimage.label(~bone, IN_PLANE)
+    if not count:
+        return bone
+    voxels = np.bincount(holes.ravel(), minlength=count + 1)
+    marrow = np.bincount(holes.ravel(), weights=hu.ravel(), minlength=count + 1) > MARROW_HU * voxels
+    marrow[0] = False
+    for side in (holes[:, 0], holes[:, -1], holes[:, :, 0], holes[:, :, -1]):
+        marrow[side] = False  # open to the outside
+    return bone | marrow[holes]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -21,11 +22,11 @@ class SliceBox:
     high: tuple[float, float]
     scores: np.ndarray
 
-    @property
+    @cached_property
     def middle(self) -> np.ndarray:
         return np.array([(self.low[0] + self.high[0]) / 2, (self.low[1] + self.high[1]) / 2])
 
-    @property
+    @cached_property
     def strength(self) -> float:
         return float(self.scores.max())
 

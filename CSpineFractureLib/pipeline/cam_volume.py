@@ -8,6 +8,7 @@ from scipy import ndimage
 from CSpineFractureLib.findings.study_output import CamSlice
 from CSpineFractureLib.pipeline.suspicion import SliceSuspicion
 from CSpineFractureLib.volume.canonical import CanonicalView
+from CSpineFractureLib.volume.morphology import filled_block
 
 CAM_MM = 1.0
 FADE_MM = (6.0, 14.0)
@@ -27,7 +28,8 @@ def cam_volume(
     shown = [s for s in suspicions if s.cam is not None]
     if not shown:
         return None, None
-    low, high = _extent(view, shown, labels)
+    filled = filled_block(labels)
+    low, high = _extent(view, shown, filled)
     spacing = view.spacing_mm
     size = [max(1, round((high[axis] - low[axis]) * spacing[axis] / CAM_MM)) for axis in (0, 1)]
     pixel = [(high[axis] - low[axis]) / size[axis] for axis in (0, 1)]
@@ -42,7 +44,7 @@ def cam_volume(
     matrix[:3, 0] *= pixel[0]
     matrix[:3, 1] *= pixel[1]
     matrix[:3, 3] = view.ras_of(np.array([i[0], j[0], first]))
-    if not labels.any():
+    if filled is None:
         return cam, matrix
     rows, columns = (
         np.clip(np.rint(axis).astype(int), 0, n - 1) for axis, n in zip((j, i), labels.shape[1:], strict=True)
@@ -51,15 +53,17 @@ def cam_volume(
     return _faded(cam, bone, (spacing[2], pixel[1] * spacing[1], pixel[0] * spacing[0])), matrix
 
 
-def _extent(view: CanonicalView, shown: list[SliceSuspicion], labels: np.ndarray) -> tuple[list[float], list[float]]:
-    """Lowest and highest index (i, j; voxel edges) of the pictures, in the volume and as far as the CAM can reach."""
+def _extent(
+    view: CanonicalView, shown: list[SliceSuspicion], filled: tuple[slice, ...] | None
+) -> tuple[list[float], list[float]]:
+    """Lowest and highest index (i, j; voxel edges) of the pictures, in the volume and as far as the CAM can reach from
+    the block of vertebrae."""
     low, high = [], []
     for axis in (0, 1):
         ends = [-0.5, view.hu.shape[2 - axis] - 0.5]
-        filled = np.flatnonzero(labels.any(axis=(0, axis + 1)))
-        if len(filled):
-            reach = FADE_MM[1] / view.spacing_mm[axis]
-            ends = [max(ends[0], filled[0] - reach), min(ends[1], filled[-1] + reach)]
+        if filled:
+            block, reach = filled[2 - axis], FADE_MM[1] / view.spacing_mm[axis]
+            ends = [max(ends[0], block.start - reach), min(ends[1], block.stop - 1 + reach)]
         start = min(s.place.offset[axis] for s in shown) - 0.5
         end = max(s.place.offset[axis] + s.place.size[axis] * s.place.scale[axis] for s in shown) - 0.5
         low.append(max(ends[0], start))

@@ -34,13 +34,16 @@ def classify_slices(view: CanonicalView, levels: list[FusedLevel], context: RunC
     def classify_batch(batch: list[int], device: str) -> list[float]:
         import torch
 
-        classifier.to(device)
+        if device != context.device:  # whose memory was short
+            classifier.to(device)
         stack = torch.from_numpy(np.stack([seen.picture(view, k, centres[k])[0] for k in batch])).to(device)
         with torch.inference_mode():
             return torch.softmax(classifier(stack), 1)[:, 1].float().cpu().tolist()
 
     with context.stage("classify", len(span), "Looking for fractures"):
-        probabilities = context.run_batches("classify", classify_batch, span, 32, "Looking for fractures")
+        probabilities = context.run_batches(
+            "classify", classify_batch, span, _at_once(context), "Looking for fractures"
+        )
     probabilities = smoothed(probabilities, view.spacing_mm[2])
     found = [SliceSuspicion(k, float(p), centres[k]) for k, p in zip(span, probabilities, strict=True)]
     show = min(context.threshold("gradcam", SHOW_CAM), context.threshold("fracture", FRACTURE))
@@ -73,7 +76,9 @@ def _explain(view: CanonicalView, suspicious: list[SliceSuspicion], context: Run
 
         pictures = [seen.picture(view, s.k, s.centre_ij) for s in batch]
         stack = torch.from_numpy(np.stack([p[0] for p in pictures]))
-        classifier.to(device)
+        if device != context.device:
+            for network in filter(None, (classifier, detector)):
+                network.to(device)
         cams = slice_grad_cam(classifier, stack.to(device), batch_size=len(batch))
         cams = scale_by_probability(cams, np.array([s.probability for s in batch]))
         for s, (picture, place), cam in zip(batch, pictures, cams, strict=True):
@@ -84,13 +89,17 @@ def _explain(view: CanonicalView, suspicious: list[SliceSuspicion], context: Run
             batch = [s for s in batch if s.centre_ij is not None or not detector_sees.needs_column]
             pictures = [detector_sees.picture(view, s.k, s.centre_ij) for s in batch]
             stack = torch.from_numpy(np.stack([p[0] for p in pictures])) if batch else stack[:0]
-        detector.to(device)
         boxes = detect(detector, stack.to(device), conf=least, iou=0.5, max_det=8) if batch else []
         for s, (_, place), found in zip(batch, pictures, boxes, strict=True):
             s.boxes = scored_boxes(place, s.k, found)
         return [None] * len(cams)
 
-    context.run_batches("explain", explain_batch, suspicious, 16, "Explaining suspicious slices")
+    context.run_batches("explain", explain_batch, suspicious, _at_once(context), "Explaining suspicious slices")
+
+
+def _at_once(context: RunContext) -> int:
+    """Slices in one batch. On the CPU 8: with more, each activation is so large that its memory is mapped anew."""
+    return 8 if str(context.device) == "cpu" else 32
 
 
 def column_line(levels: list[FusedLevel], view: CanonicalView, k: np.ndarray) -> np.ndarray:

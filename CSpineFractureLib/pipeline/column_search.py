@@ -99,7 +99,9 @@ def _look(hu: np.ndarray, slices: list[int], context: RunContext) -> np.ndarray:
     @torch.inference_mode()
     def look(batch: list[int], device: str) -> list[np.ndarray]:
         blocks = np.stack([np.moveaxis(padded[:, :, i : i + 2 * NEIGHBOURS + 1], 2, 0) for i in batch])
-        logits = model.to(device)(sagittal_input(torch.from_numpy(blocks).to(device))).float()
+        if device != context.device:  # whose memory was short
+            model.to(device)
+        logits = model(sagittal_input(torch.from_numpy(blocks).to(device))).float()
         return list(torch.cat([logits[:, :CLASSES].softmax(1), logits[:, CLASSES:].sigmoid()], 1).cpu().numpy())
 
     return np.stack(context.run_batches("locate", look, slices, BATCH, "Finding the column"))
@@ -135,8 +137,8 @@ def names_on(
         if number == 0:
             best, name = values, np.zeros(values.shape, np.uint8)
         else:
-            higher = values > best
-            best[higher], name[higher] = values[higher], number
+            np.copyto(name, np.uint8(number), where=values > best)
+            np.maximum(best, values, out=best)
     return name, np.clip(np.rint(best), 0, 255).astype(np.uint8)
 
 

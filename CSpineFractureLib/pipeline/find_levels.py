@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from CSpineFractureLib.pipeline.axial import AxialImages, detector_images, detector_input
+from CSpineFractureLib.pipeline.axial import AxialImages, detector_images, detector_inputs
 from CSpineFractureLib.pipeline.boxes2d import SliceBox, follow_column
 from CSpineFractureLib.pipeline.column_search import LOCATOR, ColumnMap, map_column
 from CSpineFractureLib.pipeline.context import RunContext
@@ -54,14 +54,16 @@ def find_levels(view: CanonicalView, context: RunContext) -> FoundColumn:
     column = map_column(view, context) if context.has(LOCATOR) else None
     model, _ = context.load(DETECTOR)
     least = context.threshold("vertebra_box", 0.10)
+    picture = (lambda k: seen.picture(view, k)[0]) if whole else detector_inputs(images)
 
     def detect_batch(batch: list[int], device: str) -> list[list[SliceBox]]:
         import torch
 
         from CSpineFractureLib.models.yolo import detect
 
-        model.to(device)
-        pictures = [seen.picture(view, k)[0] if whole else detector_input(images, k) for k in batch]
+        if device != context.device:  # whose memory was short
+            model.to(device)
+        pictures = [picture(k) for k in batch]
         found = detect(model, torch.from_numpy(np.stack(pictures)).to(device), conf=least, iou=0.6, max_det=12)
         return [[box for box, _ in scored_boxes(images, k, one)] for k, one in zip(batch, found, strict=True)]
 

@@ -5,10 +5,12 @@ slabs of ``decode`` cut the bodies at the discs, and behind the bodies the cuts 
 processes hang lower than their body. Only the middle of each such zone is a sure marker; the borders between markers
 are found by a watershed on the smoothed CT, so they follow the dark disc and joint spaces. The dens, which stands
 inside the ring of C1, is marked as C2 by its place on the column's axis. Works at about 1 mm and is brought back to
-the CT's own grid.
+the CT's own grid, where the rim is cut at half maximum.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import SimpleITK as sitk
@@ -18,7 +20,17 @@ from CSpineFractureLib.pipeline.boxes2d import SliceBox
 from CSpineFractureLib.pipeline.column import ColumnLine
 from CSpineFractureLib.pipeline.column_search import ColumnMap, names_on
 from CSpineFractureLib.pipeline.fuse import FusedLevel
+from CSpineFractureLib.pipeline.segment_rim import at_half_maximum
 from CSpineFractureLib.volume.canonical import CanonicalView
+from CSpineFractureLib.volume.morphology import (
+    dilated,
+    eroded,
+    filled_block,
+    grown,
+    highest_around,
+    inside,
+    label_places,
+)
 
 WORK_MM = 1.0
 MARGIN_MM = 3.0
@@ -32,19 +44,26 @@ ABOVE_MM, BELOW_MM = 4.0, 4.0
 SURE_NAME, SURE_BACKGROUND = 178, 242
 """Of 255: from which probability a voxel of the map is a marker."""
 BACKGROUND = 8
+BRIGHTEST_HU, RELIEF_STEPS = 1200, 4
+"""Of the relief that the watershed floods: brighter bone is as this; and its steps per HU."""
 OCCIPUT_BEHIND_MM = 8.0
 """Further behind the body of C1, its upper half may be occiput: only the lower part is a sure marker."""
 
 
 def segment_levels(
-    view: CanonicalView, levels: list[FusedLevel], slices: list[list[SliceBox]], column: ColumnMap | None = None
+    view: CanonicalView,
+    levels: list[FusedLevel],
+    slices: list[list[SliceBox]],
+    column: ColumnMap | None = None,
+    check_cancelled: Callable[[], None] = lambda: None,
 ) -> np.ndarray:
     """uint8 ``[k, j, i]`` on the canonical grid: 0 background, 1-7 = C1-C7.
 
     ``slices`` are all boxes on the column (see ``follow_column``); bone outside them is left alone. Where ``column``, a
-    map of names, is given, its sure voxels are the markers, instead of those by height.
+    map of names, is given, its sure voxels are the markers, instead of those by height. ``check_cancelled`` is called
+    between the steps and may raise.
     """
-    labels = np.zeros(view.hu.shape, np.uint8)
+    labels = view.zeros(np.uint8)
     if not levels:
         return labels
     place, step = _region(view, levels)
@@ -52,19 +71,33 @@ def segment_levels(
     threshold = bone_threshold(hu, levels, view, place, step)
     bone = ndimage.gaussian_filter(hu, 0.5) > threshold
     bone &= _box_cover(view, slices, place, step, hu.shape)
+    check_cancelled()
     if column is None:
         markers = _markers(levels, view, place, step, bone)
     else:
         names, certainty = names_on(column, view, place, step)
-        bone |= ndimage.binary_erosion(np.isin(names, range(1, 8)) & (certainty >= SURE_NAME))  # marrow
+        bone |= eroded((names > 0) & (names < BACKGROUND) & (certainty >= SURE_NAME))  # marrow
         markers = _mapped_markers(names, certainty, levels, bone)
-    relief = sitk.GetImageFromArray(-ndimage.gaussian_filter(np.minimum(hu, 1200), 0.8).astype(np.float32))
-    grown = sitk.MorphologicalWatershedFromMarkers(relief, sitk.GetImageFromArray(markers), markWatershedLine=False)
-    work = np.where(bone, sitk.GetArrayFromImage(grown), 0).astype(np.uint8)
+    check_cancelled()
+    work = np.where(bone, _flooded(hu, markers), 0).astype(np.uint8)
+    check_cancelled()
     work[work == BACKGROUND] = 0
     work = _tidy(work, levels, float(np.prod([s * t for s, t in zip(step, view.spacing_mm[::-1], strict=True)])))
+    check_cancelled()
     _to_canonical(work, view, labels, place, step, threshold)
+    check_cancelled()
+    at_half_maximum(labels, view.hu, view.spacing_mm)
     return labels
+
+
+def _flooded(hu: np.ndarray, markers: np.ndarray) -> np.ndarray:
+    """The markers, grown over the rest from bright to dark: uint8.
+
+    The relief is in whole steps of ``1 / RELIEF_STEPS`` HU, for the filter is slow with as many heights as voxels.
+    """
+    relief = np.rint(-RELIEF_STEPS * ndimage.gaussian_filter(np.minimum(hu, BRIGHTEST_HU), 0.8)).astype(np.int16)
+    images = (sitk.GetImageFromArray(array) for array in (relief, markers))
+    return sitk.GetArrayFromImage(sitk.MorphologicalWatershedFromMarkers(*images, markWatershedLine=False))
 
 
 def bone_threshold(hu: np.ndarray, levels: list[FusedLevel], view: CanonicalView, place, step) -> float:
@@ -97,14 +130,18 @@ def _region(view: CanonicalView, levels: list[FusedLevel]) -> tuple[tuple[slice,
 
 def _work_volume(view: CanonicalView, place, step) -> np.ndarray:
     """The region in HU, averaged over blocks of ``step`` voxels (k, j, i), float32."""
-    region = view.hu[place].astype(np.float32)
-    region = np.clip(region, -300, 2000)
-    if step == (1, 1, 1):
-        return region
-    pad = [(0, -n % s) for n, s in zip(region.shape, step, strict=True)]
-    region = np.pad(region, pad, mode="edge")
-    k, j, i = (n // s for n, s in zip(region.shape, step, strict=True))
-    return region.reshape(k, step[0], j, step[1], i, step[2]).mean(axis=(1, 3, 5))
+    region = view.hu[place]
+    shape = tuple(-(-n // s) for n, s in zip(region.shape, step, strict=True))
+    rows, columns = (
+        [np.minimum(np.arange(shape[axis]) * step[axis] + n, region.shape[axis] - 1) for n in range(step[axis])]
+        for axis in (1, 2)
+    )
+    total = np.zeros(shape, np.int32)
+    for k in range(shape[0] * step[0]):  # slice by slice, and beyond the last one that again
+        plane = np.clip(region[min(k, len(region) - 1)], -300, 2000).astype(np.int32)
+        plane = sum(plane[row] for row in rows)
+        total[k // step[0]] += sum(plane[:, column] for column in columns)
+    return total.astype(np.float32) / np.float32(np.prod(step))
 
 
 def _work_index(view: CanonicalView, place, step, ras) -> tuple[int, int, int]:
@@ -123,14 +160,16 @@ def _box_cover(view, slices, place, step, shape) -> np.ndarray:
     high = np.array([np.max([b.high for b in boxes], axis=0) for boxes in rows])
     if len(rows) > 4:
         low, high = (ndimage.median_filter(edge, size=(3, 1), mode="nearest") for edge in (low, high))
-    for kk in range(shape[0]):
-        k = place[0].start + (kk + 0.5) * step[0] - 0.5
-        ends = []
-        for edge, margin in ((low, -MARGIN_MM), (high, MARGIN_MM)):
-            point = [np.interp(k, ks, edge[:, axis]) + margin for axis in (0, 1)]
-            ends.append(_work_index(view, place, step, (*point, view.ras_of(np.array([0, 0, k]))[2])))
-        (j0, j1), (i0, i1) = (sorted(e[axis] for e in ends) for axis in (1, 2))
-        cover[kk, max(0, j0) : max(0, j1 + 1), max(0, i0) : max(0, i1 + 1)] = True
+    k = place[0].start + (np.arange(shape[0]) + 0.5) * step[0] - 0.5
+    height = view.ras_of(np.stack([np.zeros(len(k)), np.zeros(len(k)), k], axis=1))[:, 2]
+    ends = []
+    for edge, margin in ((low, -MARGIN_MM), (high, MARGIN_MM)):
+        r, a = (np.interp(k, ks, edge[:, axis]) + margin for axis in (0, 1))
+        ij = view.ijk_of(np.stack([r, a, height], axis=1))[:, :2]
+        ends.append(np.floor_divide(ij - [place[2].start, place[1].start], step[:0:-1]).astype(int))
+    first, last = np.maximum(np.minimum(*ends), 0), np.maximum(np.maximum(*ends) + 1, 0)
+    for plane, (i0, j0), (i1, j1) in zip(cover, first, last, strict=True):
+        plane[j0:j1, i0:i1] = True
     return cover
 
 
@@ -156,19 +195,19 @@ def _markers(levels: list[FusedLevel], view, place, step, bone: np.ndarray) -> n
     if levels[0].index == 0 and len(levels) > 1 and levels[1].index == 1:
         dens = (s > levels[1].slab_s[1]) & (s < top + 2) & (np.abs(r - r_mid) < 3.5 * size)
         markers[dens & (np.abs(a - line.dens_a(s)) < 3.5 * size) & bone] = 2
-    markers[~ndimage.binary_dilation(bone, iterations=2)] = BACKGROUND
+    markers[~dilated(bone, 2)] = BACKGROUND
     return markers
 
 
 def _mapped_markers(names: np.ndarray, certainty: np.ndarray, levels: list[FusedLevel], bone: np.ndarray) -> np.ndarray:
     """As ``_markers``, from what the sagittal network says of each voxel."""
-    markers = np.zeros(bone.shape, np.uint8)
-    known = [level.index + 1 for level in levels]
-    sure = bone & (certainty >= SURE_NAME)
-    markers[sure & np.isin(names, known)] = names[sure & np.isin(names, known)]
-    other = sure & ~np.isin(names, [0, *known])
-    markers[other | ((names == 0) & (certainty >= SURE_BACKGROUND))] = BACKGROUND
-    markers[~ndimage.binary_dilation(bone, iterations=2)] = BACKGROUND
+    table = np.full(BACKGROUND + 1, BACKGROUND, np.uint8)
+    table[0] = 0
+    for level in levels:
+        table[level.index + 1] = level.index + 1
+    markers = np.where(bone & (certainty >= SURE_NAME), table[names], 0).astype(np.uint8)
+    markers[(names == 0) & (certainty >= SURE_BACKGROUND)] = BACKGROUND
+    markers[~dilated(bone, 2)] = BACKGROUND
     return markers
 
 
@@ -187,30 +226,32 @@ def _work_ras(view: CanonicalView, place, step, shape) -> tuple[np.ndarray, np.n
 
 def _tidy(work: np.ndarray, levels: list[FusedLevel], voxel_mm3: float) -> np.ndarray:
     """Close pores, keep each level's main part and pieces of some size that lie near it, drop islands."""
-    clean = np.zeros_like(work)
-    for level in levels:
-        mask = work == level.index + 1
-        if not mask.any():
+    clean, places = np.zeros_like(work), label_places(work)
+    for number in (level.index + 1 for level in levels):
+        if number not in places:
             continue
-        closed = ndimage.binary_closing(mask, iterations=1) & ((work == 0) | mask)
-        parts, count = ndimage.label(closed, np.ones((3, 3, 3)))
-        sizes = np.bincount(parts.ravel(), minlength=count + 1)
+        place = grown(places[number], (2, 2, 2), work.shape)
+        mask = work[place] == number
+        closed = eroded(dilated(mask)) & ((work[place] == 0) | mask)
+        parts, _ = ndimage.label(closed, np.ones((3, 3, 3)))
+        sizes = np.bincount(parts.ravel()) * voxel_mm3
         sizes[0] = 0
-        keep = [
-            m for m in range(1, count + 1) if sizes[m] * voxel_mm3 >= max(SMALLEST_MM3, 0.04 * sizes.max() * voxel_mm3)
-        ]
-        clean[np.isin(parts, keep)] = level.index + 1
+        keep = sizes >= max(SMALLEST_MM3, 0.04 * sizes.max())
+        clean[place][keep[parts]] = number
     return clean
 
 
 def _to_canonical(work: np.ndarray, view: CanonicalView, labels: np.ndarray, place, step, threshold: float) -> None:
     """Bring the work labels to the canonical grid; fine voxels at the rim must be bone themselves."""
-    target = labels[place]
-    if step == (1, 1, 1):
-        target[:] = work
+    target, filled = labels[place], filled_block(work)
+    if step == (1, 1, 1) or filled is None:
+        target[:] = work if filled else 0
         return
-    big = work.repeat(step[0], 0).repeat(step[1], 1).repeat(step[2], 2)
-    big = big[: target.shape[0], : target.shape[1], : target.shape[2]]
-    inner = ndimage.binary_erosion(big > 0, iterations=max(step))
-    wide = ndimage.grey_dilation(big, size=tuple(2 * (s // 2) + 1 for s in step))
-    target[:] = np.where(inner, big, np.where(view.hu[place] > threshold, np.where(big > 0, big, wide), 0))
+    filled = grown(filled, (1, 1, 1), work.shape)
+    part = tuple(slice(p.start * s, min(p.stop * s, n)) for p, s, n in zip(filled, step, target.shape, strict=True))
+    fine = work[filled].repeat(step[0], 0).repeat(step[1], 1).repeat(step[2], 2)
+    fine = fine[tuple(slice(p.stop - p.start) for p in part)]
+    inner = eroded(fine > 0, max(step))
+    fine = np.where(fine > 0, fine, highest_around(fine, tuple(s // 2 for s in step)))
+    is_bone = view.hu[inside(place, part)] > np.floor(threshold).astype(np.int16)
+    target[part] = np.where(inner | is_bone, fine, 0)

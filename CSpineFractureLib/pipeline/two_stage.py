@@ -14,7 +14,6 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from scipy import ndimage
 
 from CSpineFractureLib.findings.study_output import StudyOutput
 from CSpineFractureLib.findings.study_result import Box, VertebraFinding
@@ -40,6 +39,7 @@ from CSpineFractureLib.pipeline.suspicion import (
 )
 from CSpineFractureLib.volume.canonical import CanonicalView
 from CSpineFractureLib.volume.ct_volume import CTVolume
+from CSpineFractureLib.volume.morphology import label_places
 
 LEAST_VOLUME_MM3 = 400.0
 Place = tuple[slice, slice, slice]
@@ -58,12 +58,11 @@ def run(volume: CTVolume, context: RunContext) -> StudyOutput:
     found = find_levels(view, context)
     levels, slices = found.levels, found.slices
     with context.stage("segment", len(levels), "Segmenting C1-C7"):
-        labels = segment_levels(view, levels, slices, found.column)
-    places = dict(enumerate(ndimage.find_objects(labels)))
-    shown = [level for level in levels if _worth(level, labels, places.get(level.index), view, context)]
-    for index in {index for index, place in places.items() if place} - {level.index for level in shown}:
-        labels[places[index]][labels[places[index]] == index + 1] = 0
-    levels = shown
+        labels = segment_levels(view, levels, slices, found.column, context.check_cancelled)
+        places = label_places(labels)
+        levels = [level for level in levels if _worth(level, labels, places.get(level.index + 1), view, context)]
+        for number in set(places) - {level.index + 1 for level in levels}:
+            labels[places[number]][labels[places[number]] == number] = 0
     suspicions = classify_slices(view, levels, context)
     attribute(suspicions, labels, view)
     explain_absence([level_name(level.index) for level in levels], context)
@@ -72,9 +71,11 @@ def run(volume: CTVolume, context: RunContext) -> StudyOutput:
     is_gated = context.threshold("resolution_gate", 1.0) > 0  # off: to measure what coarse voxels lead to
     gate = fracture_assessable(view.spacing_mm) if is_gated else True
     is_located = found.column is not None
-    result.vertebrae = [
-        _vertebra(level, labels, places[level.index], view, suspicions, gate, is_located) for level in levels
-    ]
+    for level in levels:
+        context.check_cancelled()
+        place = places[level.index + 1]
+        result.vertebrae.append(_vertebra(level, labels, place, view, suspicions, gate, is_located))
+    context.check_cancelled()
     for notice in scan_warnings(view, np.array([vertebra.center_ras for vertebra in result.vertebrae])):
         context.warn(notice.code, notice.message)
     lean = column_lean([vertebra.center_ras for vertebra in result.vertebrae])
@@ -93,7 +94,9 @@ def run(volume: CTVolume, context: RunContext) -> StudyOutput:
         calibration.show(result)
     fractures = {s.k: s.probability for s in suspicions} if gate is True else {}
     result.slices = slice_rows(view, fractures, level_scores(slices))
+    context.check_cancelled()
     cam, cam_matrix = cam_volume(view, suspicions, labels)
+    context.check_cancelled()
     return StudyOutput(result, view.to_stored(labels), cam, cam_matrix, cam_slices(view, suspicions))
 
 

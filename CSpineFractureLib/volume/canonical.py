@@ -36,8 +36,6 @@ class CanonicalView:
         source, signs = _match(directions)
         order = tuple(2 - source[2 - axis] for axis in range(3))
         flips = tuple(bool(signs[2 - axis] < 0) for axis in range(3))
-        hu = np.transpose(volume.hu, order)
-        hu = hu[tuple(slice(None, None, -1 if flip else 1) for flip in flips)]
         matrix = np.eye(4)
         origin = volume.ijk_to_ras[:3, 3].copy()
         for axis in range(3):
@@ -46,7 +44,7 @@ class CanonicalView:
             if signs[axis] < 0:
                 origin += column * (volume.hu.shape[2 - source[axis]] - 1)
         matrix[:3, 3] = origin
-        return cls(hu, matrix, order, flips)
+        return cls(_rearranged(volume.hu, order, flips), matrix, order, flips)
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
@@ -62,8 +60,13 @@ class CanonicalView:
         inverse = np.linalg.inv(self.ijk_to_ras)
         return np.asarray(ras, float) @ inverse[:3, :3].T + inverse[:3, 3]
 
+    def zeros(self, dtype: type) -> np.ndarray:
+        """Zeros on the canonical grid, in memory as the volume is stored, so that ``to_stored`` copies nothing."""
+        shape = tuple(self.hu.shape[axis] for axis in np.argsort(self.order))
+        return _rearranged(np.zeros(shape, dtype), self.order, self.flips)
+
     def to_stored(self, array: np.ndarray) -> np.ndarray:
-        """An array on the canonical grid, rearranged to the volume's own storage order (contiguous copy)."""
+        """An array on the canonical grid, rearranged to the volume's own storage order; contiguous."""
         flipped = array[tuple(slice(None, None, -1 if flip else 1) for flip in self.flips)]
         return np.ascontiguousarray(np.transpose(flipped, np.argsort(self.order)))
 
@@ -75,6 +78,10 @@ class CanonicalView:
         """The stored slice number of an index along the stored slice axis of the canonical view."""
         axis = self.stored_slice_axis()
         return self.hu.shape[axis] - 1 - index if self.flips[axis] else index
+
+
+def _rearranged(stored: np.ndarray, order: tuple[int, int, int], flips: tuple[bool, bool, bool]) -> np.ndarray:
+    return np.transpose(stored, order)[tuple(slice(None, None, -1 if flip else 1) for flip in flips)]
 
 
 def _match(directions: np.ndarray) -> tuple[list[int], list[int]]:

@@ -52,11 +52,12 @@ def read_image_file(path: Path, kind: str) -> CTVolume:
             copy_without_matrices(path, header, plain)
             image = _read(plain, path, ".nii")
         matrix = sheared
-    values = sitk.GetArrayFromImage(image)
+    values = sitk.GetArrayViewFromImage(image)  # no copy: check_hu makes one
     values = values.reshape(values.shape[-3:])
     if values.dtype.kind == "f":
         _check_numbers(path, int(values.size - np.count_nonzero(np.isfinite(values))))
     hu, notices = check_hu(values, path.name)
+    del values, image
     if abs(np.linalg.det(matrix)) < 1e-9 or not np.isfinite(matrix).all():
         message = f"'{path.name}' has no usable orientation matrix; export it again with its geometry."
         raise UserError(message)

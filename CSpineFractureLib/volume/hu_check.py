@@ -18,7 +18,7 @@ def check_hu(values: np.ndarray, name: str) -> tuple[np.ndarray, tuple[Notice, .
     Parameters
     ----------
     values
-        Any real array; only ordinary numbers (no NaN).
+        Any real array; only ordinary numbers (no NaN). It is not changed, and the answer is a copy.
     name
         The input's name for messages.
 
@@ -55,6 +55,8 @@ def check_hu(values: np.ndarray, name: str) -> tuple[np.ndarray, tuple[Notice, .
     elif air < 2e-4:
         message = f"'{name}' holds no air (lowest value {low:.0f} HU): it is cropped or its values are clipped."
         notices = (Notice("no-air", message),)
+    if values.dtype == np.int16:
+        return np.maximum(values, -OFFSET), notices
     if values.dtype.kind == "f":
         values = np.rint(values)
     return np.clip(values, -OFFSET, np.iinfo(np.int16).max).astype(np.int16), notices

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from CSpineFractureLib.errors import Cancelled
 from CSpineFractureLib.phantom.plan import StudyPlan
 from CSpineFractureLib.phantom.study import make_study
 from CSpineFractureLib.pipeline.axial import detector_images
 from CSpineFractureLib.pipeline.boxes2d import SliceBox, follow_column
 from CSpineFractureLib.pipeline.decode import decode_levels
 from CSpineFractureLib.pipeline.fuse import fuse
-from CSpineFractureLib.pipeline.segment import segment_levels
+from CSpineFractureLib.pipeline.segment import _work_volume, segment_levels
 from CSpineFractureLib.volume.canonical import CanonicalView
 from CSpineFractureLib.volume.ct_volume import CTVolume
 
@@ -70,6 +71,36 @@ def test_segments_overlap_the_truth(a_phantom):
     assert not (labels[study.labels == 0].astype(bool)).mean() > 0.01
 
 
+@pytest.mark.parametrize("asked_before", [0, 1, 2, 3])
+def test_segmenting_ends_at_any_of_its_steps_when_it_is_cancelled(a_phantom, asked_before):
+    study, view = a_phantom
+    rows, heights, step = boxes_with_unsure_names(study, view)
+    kept, asked = follow_column(rows, step), []
+
+    def check_cancelled():
+        asked.append(1)
+        if len(asked) > asked_before:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        segment_levels(view, fuse(kept, heights, step), kept, check_cancelled=check_cancelled)
+    assert len(asked) == asked_before + 1
+
+
+@pytest.mark.parametrize("step", [(1, 1, 1), (1, 3, 3), (2, 4, 3)])
+def test_the_volume_to_segment_is_the_mean_of_blocks_and_edges_are_repeated(step):
+    hu = np.random.default_rng(0).integers(-1024, 3000, (11, 21, 23)).astype(np.int16)
+    view = CanonicalView.of(CTVolume(hu, np.diag([-1.0, -1.0, 1.0, 1.0])))
+    place = (slice(1, 10), slice(2, 21), slice(0, 22))
+    part = np.clip(hu[place], -300, 2000).astype(np.float32)
+    part = np.pad(part, [(0, -n % s) for n, s in zip(part.shape, step, strict=True)], mode="edge")
+    k, j, i = (n // s for n, s in zip(part.shape, step, strict=True))
+    wanted = part.reshape(k, step[0], j, step[1], i, step[2]).mean(axis=(1, 3, 5))
+    found = _work_volume(view, place, step)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, wanted)
+
+
 def test_a_strong_box_beside_the_column_is_dropped(a_phantom):
     study, view = a_phantom
     rows, _, step = boxes_with_unsure_names(study, view)
@@ -117,3 +148,9 @@ def test_the_canonical_view_undoes_any_storage_order(order, flips):
     np.testing.assert_array_equal(view.hu, hu)
     np.testing.assert_allclose(view.ijk_to_ras, matrix)
     np.testing.assert_array_equal(view.to_stored(view.hu), stored)
+    labels = view.zeros(np.uint8)
+    labels[view.hu > 500] = 3
+    kept = view.to_stored(labels)
+    np.testing.assert_array_equal(kept, np.where(stored > 500, 3, 0))
+    assert kept.flags.c_contiguous
+    assert np.shares_memory(kept, labels)

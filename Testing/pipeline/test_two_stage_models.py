@@ -7,11 +7,12 @@ import picture_networks
 import pytest
 import torch
 
-from CSpineFractureLib.errors import UserError
+from CSpineFractureLib.errors import Cancelled, UserError
 from CSpineFractureLib.findings.result_file import first_fault
 from CSpineFractureLib.findings.study_result import LEVELS
 from CSpineFractureLib.models.registry import create
 from CSpineFractureLib.models.store import WeightsStore
+from CSpineFractureLib.pipeline import two_stage
 from CSpineFractureLib.pipeline.engine import Engine
 from CSpineFractureLib.volume.ct_volume import CTVolume
 
@@ -46,6 +47,25 @@ def without_boxes(tmp_path_factory, study, empty_bundle):
     picture_networks.install_vertebra_detector(store, "two-stage")
     picture_networks.install_slice_classifier(store)
     return Engine(store, device="cpu").run_study(study.volume, "two-stage")[1]
+
+
+def test_a_run_can_be_cancelled_between_vertebrae_after_the_last_network(store, study, monkeypatch):
+    measured, real = [], two_stage._vertebra
+    monkeypatch.setattr(two_stage, "_vertebra", lambda *given: measured.append(given[0]) or real(*given))
+    with pytest.raises(Cancelled):
+        Engine(store, device="cpu").run_study(study.volume, "two-stage", is_cancelled=lambda: len(measured) == 3)
+    assert len(measured) == 3
+
+
+@pytest.mark.parametrize(
+    ("done", "times", "following"), [("_vertebra", 7, "scan_warnings"), ("fracture_findings", 1, "cam_volume")]
+)
+def test_a_run_can_be_cancelled_before_its_last_steps(store, study, monkeypatch, done, times, following):
+    seen, real = [], getattr(two_stage, done)
+    monkeypatch.setattr(two_stage, done, lambda *given: seen.append(1) or real(*given))
+    monkeypatch.setattr(two_stage, following, lambda *given: pytest.fail(f"{following} began in spite of it"))
+    with pytest.raises(Cancelled):
+        Engine(store, device="cpu").run_study(study.volume, "two-stage", is_cancelled=lambda: len(seen) >= times)
 
 
 def test_levels_and_the_fracture_are_found_in_place(study, output):

@@ -19,6 +19,7 @@ def test_hounsfield_units_pass_untouched(hu):
     checked, notices = check_hu(hu, "ct")
     np.testing.assert_array_equal(checked, hu)
     assert notices == ()
+    assert not np.shares_memory(checked, hu)  # the reader's memory is not kept
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int16, np.int32, np.float32])
