@@ -55,15 +55,24 @@ class CSpineFractureWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(form)
         self.logic = CSpineFractureLogic()
         self.panel = Panel(self.ui, slicer.mrmlScene)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, lambda caller, event: self.exit())
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, lambda caller, event: self.enter())
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, lambda caller, event: self.panel.detach())
+        self.addObserver(scene, scene.EndCloseEvent, lambda caller, event: self.isShown and self.enter())
         self.enter()
 
     def enter(self):
+        self.isShown = True
         self.panel.attach(self.logic.getParameterNode())
 
     def exit(self):
+        self.isShown = False
         self.panel.detach()
+
+    def onReload(self):
+        """Read the library anew, too."""
+        for name in [name for name in sys.modules if name.partition(".")[0] == "CSpineFractureLib"]:
+            del sys.modules[name]
+        super().onReload()
 
     def cleanup(self):
         self.removeObservers()
@@ -81,14 +90,9 @@ class CSpineFractureLogic(ScriptedLoadableModuleLogic):
 
 
 class CSpineFractureTest(ScriptedLoadableModuleTest):
-    def setUp(self):
-        slicer.mrmlScene.Clear()
-
     def runTest(self):
         """Run the self-tests of the panel, each in an empty scene."""
-        from CSpineFractureLib.panel.self_test import CHECKS
+        addLibraryToPath()
+        from CSpineFractureLib.panel.self_test import run_checks
 
-        for check in CHECKS:
-            self.setUp()
-            self.delayDisplay(check.__doc__.splitlines()[0])
-            check(slicer.mrmlScene)
+        run_checks(slicer.mrmlScene, slicer.mrmlScene.Clear, self.delayDisplay)

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import qt
+import slicer
 from slicer.i18n import tr as _
 
 from CSpineFractureLib.panel.child_run import ChildRun
 from CSpineFractureLib.panel.commands import python_program
 from CSpineFractureLib.scene.corrections import Corrections
 
-EFFORT = "0.2"
+EFFORT = "0.4"
 """Share of the shipped recipe's steps; enough to go on from weights that are trained already."""
 
 Do = Callable[[Callable[[Corrections], str]], None]
@@ -25,7 +26,7 @@ Do = Callable[[Callable[[Corrections], str]], None]
 
 def ask_folder(title: str) -> str:
     """Have the user choose a folder; ``""`` where they decline."""
-    return qt.QFileDialog.getExistingDirectory(None, title)
+    return qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), title)
 
 
 def train_arguments(reviewed: Path, networks: Path) -> list[str]:
@@ -139,7 +140,7 @@ class CorrectionFiles:
         self._ui.trainFrame.setVisible(is_open)
 
     def _on_copy(self) -> None:
-        qt.QApplication.clipboard().setText(self._ui.trainCommand.plainText)
+        slicer.app.clipboard().setText(self._ui.trainCommand.plainText)
 
     def _on_train(self) -> None:
         if self.child.is_running:

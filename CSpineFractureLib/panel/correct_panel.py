@@ -114,6 +114,11 @@ class CorrectPanel:
             result = self.hand.result()
         except UserError as error:
             ui.correctLabel.setText(str(error))
+        nothing = _("There are no findings to correct.")
+        if result is None and not ui.correctLabel.text:
+            ui.correctLabel.setText(nothing)
+        elif result is not None and ui.correctLabel.text == nothing:
+            ui.correctLabel.setText("")
         self.choice.fill(result)
         free = result is not None and not self.segments.is_open
         ui.correctContents.enabled = result is not None
@@ -228,7 +233,8 @@ class CorrectPanel:
 
 
 def _shortcut(key: str, section: Any, press: Callable[[], None]) -> Any:
-    shortcut = qt.QShortcut(qt.QKeySequence(key), section)
+    shortcut = qt.QShortcut(section)
+    shortcut.setKey(qt.QKeySequence(key))
     shortcut.setContext(qt.Qt.WidgetWithChildrenShortcut)
     shortcut.connect("activated()", press)
     return shortcut

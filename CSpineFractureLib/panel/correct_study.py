@@ -47,7 +47,7 @@ class StudyInHand:
         self._working = self._stepped = False
         self._tags: list[tuple[Any, int]] = []
         self._later = qt.QTimer()
-        self._later.singleShot = True
+        self._later.setSingleShot(True)
         self._later.connect("timeout()", self.take_in)
 
     @property

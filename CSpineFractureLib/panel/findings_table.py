@@ -13,6 +13,7 @@ from CSpineFractureLib.panel.probability_bar import BAR_SIZE, bar_icon
 
 ALL, SUSPECTED, NOT_ASSESSED = range(3)
 _NONE = "–"
+_ROW_HEIGHT = 24
 
 
 class FindingsTable:
@@ -33,7 +34,7 @@ class FindingsTable:
         table.setHorizontalHeaderLabels(titles)
         table.setIconSize(qt.QSize(*BAR_SIZE))
         table.verticalHeader().setVisible(False)
-        table.verticalHeader().setDefaultSectionSize(24)
+        table.verticalHeader().setDefaultSectionSize(_ROW_HEIGHT)
         table.setVerticalScrollBarPolicy(qt.Qt.ScrollBarAlwaysOff)
         header = table.horizontalHeader()
         header.setMinimumSectionSize(36)
@@ -56,8 +57,7 @@ class FindingsTable:
             for column, item in enumerate(_items(row)):
                 self._table.setItem(index, column, item)
         self._table.setSortingEnabled(True)
-        if rows:
-            self._fit_height()
+        self._fit_height()
         self._label.setText("")
         self._apply_filter()
         self._filling = False
@@ -73,6 +73,13 @@ class FindingsTable:
         ends = order[0] if direction > 0 else order[-1]
         nearest = (min(after) if direction > 0 else max(after)) if after else ends
         self._table.setCurrentCell(nearest, 0)
+
+    def look_at_worst(self) -> None:
+        """Select the suspected level of the highest probability that is shown, where there is one."""
+        rows = {row: self._rows[self._level(row)] for row in self._in_order()}
+        suspected = [row for row, finding in rows.items() if finding.is_suspected]
+        if suspected:
+            self._table.setCurrentCell(max(suspected, key=lambda row: rows[row].probability or 0.0), 0)
 
     def shown_levels(self) -> list[str]:
         """The levels in the order of the table, without those filtered away."""
@@ -101,7 +108,8 @@ class FindingsTable:
         self._on_select(row)
 
     def _fit_height(self) -> None:
-        rows = sum(self._table.rowHeight(row) for row in range(self._table.rowCount))
+        """As high as its rows; without any, as one."""
+        rows = sum(self._table.rowHeight(row) for row in range(self._table.rowCount)) or _ROW_HEIGHT
         header = self._table.horizontalHeader()
         wide = header.length() > self._table.viewport().width
         bar = self._table.horizontalScrollBar().sizeHint.height() if wide else 0

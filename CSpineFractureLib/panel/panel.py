@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import qt
 import slicer
 from slicer.i18n import tr as _
 
@@ -15,14 +16,16 @@ from CSpineFractureLib.panel.correct_panel import CorrectPanel
 from CSpineFractureLib.panel.device_line import DeviceLine
 from CSpineFractureLib.panel.export_panel import ExportPanel
 from CSpineFractureLib.panel.followed_run import FollowedRun
-from CSpineFractureLib.panel.parameters import PanelParameters, connect
+from CSpineFractureLib.panel.parameters import PanelParameters, connect, drop_unknown_choices
 from CSpineFractureLib.panel.radiograph_panel import RadiographPanel
 from CSpineFractureLib.panel.results_panel import ResultsPanel
 from CSpineFractureLib.panel.setup_panel import SetupPanel
+from CSpineFractureLib.panel.worklist import scene_items
 from CSpineFractureLib.panel.worklist_panel import WorklistPanel
 from CSpineFractureLib.scene.files import load_scene
 
 Command = Callable[[str], Sequence[str]]
+_SETTLE_MS = 200
 
 
 class Panel:
@@ -47,6 +50,12 @@ class Panel:
         self._seen: tuple = ()
         self._asked: str | None = None
         ui.inputSelector.setMRMLScene(scene)
+        for path in (ui.dicomSourcePath, ui.radiographPath, ui.resultPath):
+            path.currentPath = ""  # ctkPathLineEdit begins with the latest path of others that have no key either
+        self._settle = qt.QTimer()  # a volume is added first and gets its voxels then
+        self._settle.setSingleShot(True)
+        self._settle.interval = _SETTLE_MS
+        self._settle.connect("timeout()", self._choose_volume)
         self.results = ResultsPanel(ui, scene)
         self.correct = CorrectPanel(ui, scene, self.results.refresh)
         self.results.on_study, self.results.on_level = self.correct.show, self.correct.choose_level
@@ -58,15 +67,19 @@ class Panel:
         self.setup = SetupPanel(ui, self._start_children_anew)
         self.setup.open_where_needed()
         ui.openButton.connect("clicked(bool)", self._on_open)
+        ui.openButton.enabled = False
+        ui.resultPath.connect("currentPathChanged(QString)", self._on_result_path)
 
     def attach(self, parameter_node: slicer.vtkMRMLScriptedModuleNode) -> None:
         """Show and follow the choices in a parameter node, and the studies in the scene."""
         self.detach()
+        drop_unknown_choices(parameter_node)
         self.parameters = self.results.parameters = PanelParameters(parameter_node)
         self._gui_tag = connect(self.parameters, self.ui)
         self._observe(parameter_node, "ModifiedEvent", self._on_parameters)
         for event in (self._scene.EndCloseEvent, self._scene.EndImportEvent, self._scene.NodeRemovedEvent):
             self._observe(self._scene, event, self._on_scene)
+        self._observe(self._scene, self._scene.NodeAddedEvent, self._on_node_added)
         self._choose_volume()
         self.results.list_studies()
         self.results.refresh()
@@ -78,6 +91,7 @@ class Panel:
         for node, tag in self._tags:
             node.RemoveObserver(tag)
         self._tags.clear()
+        self._settle.stop()
         self.worklist.detach()
         self.correct.detach()
         self.results.close()
@@ -109,9 +123,16 @@ class Panel:
         }
 
     def _choose_volume(self) -> None:
-        """Offer the first CT where none is chosen: the usual case is one CT in the scene."""
-        if self.parameters.inputVolume is None and self.ui.inputSelector.currentNode() is not None:
-            self.parameters.inputVolume = self.ui.inputSelector.currentNode()
+        """Choose the first CT where none is chosen: the usual case is one CT in the scene."""
+        if self.parameters is None or self._scene.IsClosing() or self.parameters.inputVolume is not None:
+            return
+        found = scene_items(self._scene)
+        if found:
+            self.parameters.inputVolume = found[0].node
+
+    def _on_node_added(self, *_event: object) -> None:
+        if self.parameters is not None and self.parameters.inputVolume is None:
+            self._settle.start()
 
     def _on_parameters(self, *_event: object) -> None:
         if self.parameters is None:
@@ -162,6 +183,9 @@ class Panel:
         if self.parameters is not None:
             self.export.refresh()
             self.radiograph.refresh()
+
+    def _on_result_path(self, path: str) -> None:
+        self.ui.openButton.enabled = bool(path)
 
     def _on_open(self) -> None:
         path = Path(self.ui.resultPath.currentPath) / "scene.mrb"

@@ -90,6 +90,13 @@ class PanelParameters:
     window: Annotated[WindowChoice, Default(WindowChoice.BONE)]
 
 
+def drop_unknown_choices(node: slicer.vtkMRMLScriptedModuleNode) -> None:
+    """Forget choices in a parameter node that this version does not offer: a scene may come from another version."""
+    for name, kind in (("profile", ProfileChoice), ("device", DeviceChoice), ("window", WindowChoice)):
+        if node.HasParameter(name) and node.GetParameter(name) not in kind.__members__:
+            node.UnsetParameter(name)
+
+
 def connect(parameters: PanelParameters, ui: Any) -> int:
     """Tie each field to its widget; gives the tag for ``disconnectGui``, which Slicer's own ``connectGui`` does not."""
     widgets = {widget.property("SlicerParameterName"): widget for widget in vars(ui).values()}

@@ -53,7 +53,7 @@ def curve_picture(curve: SliceCurve, threshold: float, width: int, height: int, 
         return round(top + (1 - probability) * (height - top - foot))
 
     def draw(painter: Any) -> None:
-        font = painter.font()
+        font = qt.QFont(painter.font())  # a copy: PythonQt hands out the painter's own
         font.setPointSize(8)
         painter.setFont(font)
         for number, (level, (below, above)) in enumerate(sorted(curve.levels.items())):
@@ -77,7 +77,8 @@ def _pixmap(width: int, height: int, ratio: float, draw: Callable[[Any], None]) 
     picture = qt.QPixmap(int(width * ratio), int(height * ratio))
     picture.setDevicePixelRatio(ratio)
     picture.fill(qt.QColor(0, 0, 0, 0))
-    painter = qt.QPainter(picture)
+    painter = qt.QPainter()
+    painter.begin(picture)
     draw(painter)
     painter.end()
     return picture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -46,7 +47,8 @@ class RadiographSession:
         scene: slicer.vtkMRMLScene,
         command: Callable[[str], Sequence[str]] = radiograph_command,
     ) -> None:
-        self._listener, self._scene, self._command = listener, scene, command
+        self._listener, self._scene, self.command = listener, scene, command
+        """Starts the worker for a device."""
         self._client: WorkerClient | None = None
         self._device, self._name = "", ""
         self._tag: int | None = None
@@ -63,7 +65,7 @@ class RadiographSession:
         """Give a file to the worker and return. ``name`` is for the nodes. Raises ``UserError`` or ``OSError``."""
         if self._client is None or device != self._device:
             self.close()
-            self._client, self._device = WorkerClient(self._command(device)), device
+            self._client, self._device = WorkerClient(self.command(device)), device
         self._clock, self._name, self._lost = StageClock(), name, False
         self._client.submit(path, "radiograph")
         self._tag = self._scene.AddObserver(self._scene.StartCloseEvent, self._on_closing)
@@ -111,5 +113,8 @@ class RadiographSession:
                 nodes = add_radiograph(self._scene, picture, output, self._name, WHITE)
             except (UserError, OSError, ValueError) as error:
                 self._listener.on_end(plain_failure(str(error)))
+            except Exception as error:  # the panel must not wait for ever
+                logging.exception("The radiograph could not be added to the scene.")
+                self._listener.on_end(plain_failure(f"The radiograph could not be added to the scene: {error}"))
             else:
                 self._listener.on_nodes(nodes)

@@ -9,6 +9,8 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from CSpineFractureLib.errors import UserError
+from CSpineFractureLib.findings.result_rows import DEFAULT_LEVEL_THRESHOLD, LEVEL_THRESHOLD
 from CSpineFractureLib.panel.display import set_window, show_study, show_volume
 from CSpineFractureLib.panel.findings_rows import PanelRow, level_rows
 from CSpineFractureLib.panel.findings_table import FindingsTable
@@ -18,7 +20,7 @@ from CSpineFractureLib.panel.probability_bar import curve_picture
 from CSpineFractureLib.panel.sagittal_layout import show_sagittal_first
 from CSpineFractureLib.panel.slice_probabilities import slice_curve
 from CSpineFractureLib.scene import roles
-from CSpineFractureLib.scene.read_back import nodes_of_scene, studies_in
+from CSpineFractureLib.scene.read_back import nodes_of_scene, stored_result, studies_in
 
 READ = "CSpineFracture.Read"
 """Attribute of a study's table: "yes" once the reader has read the CT without the findings."""
@@ -63,6 +65,8 @@ class ResultsPanel:
         self._ui.studyBox.setCurrentIndex(self._studies.index(study))
         show_volume(self._scene, nodes_of_scene(self._scene, study).volume)
         self.refresh()
+        if self.parameters is not None and not self.is_hidden:
+            self.table.look_at_worst()
 
     def list_studies(self) -> None:
         """Offer the studies that are in the scene now, the latest first; the chosen one stays chosen."""
@@ -90,6 +94,7 @@ class ResultsPanel:
         table = self._table_node()
         self._observe(table)
         self._ui.readButton.setVisible(hidden)
+        self._ui.studyBox.enabled = study is not None
         for widget in (self._ui.findingsTable, self._ui.filterBox, self._ui.previousButton, self._ui.nextButton):
             widget.enabled = study is not None and not hidden
         nothing = study is None or hidden
@@ -100,7 +105,7 @@ class ResultsPanel:
         if hidden:
             self._ui.findingLabel.setText(_("The findings wait until you have read the CT."))
         elif study is None:
-            self._ui.findingLabel.setText(_("No findings yet: press the button above."))
+            self._ui.findingLabel.setText(_("No findings yet."))
 
     def refresh_views(self) -> None:
         """Bring the views alone up to date: visibility, Grad-CAM and window."""
@@ -118,7 +123,8 @@ class ResultsPanel:
         return None if self.study is None else nodes_of_scene(self._scene, self.study).table
 
     def _shortcut(self, key: str, direction: int) -> Any:
-        shortcut = qt.QShortcut(qt.QKeySequence(key), self._ui.resultsCollapsibleButton)
+        shortcut = qt.QShortcut(self._ui.resultsCollapsibleButton)
+        shortcut.setKey(qt.QKeySequence(key))
         shortcut.setContext(qt.Qt.WidgetWithChildrenShortcut)
         shortcut.connect("activated()", lambda: self.table.step(direction))
         return shortcut
@@ -155,6 +161,14 @@ class ResultsPanel:
         if not self.is_hidden and table.GetAttribute(roles.STUDY) == self.study and level_rows(table):
             self.table.fill(level_rows(table))
 
+    def _threshold_of(self, study: str) -> float:
+        """From which probability on this study's levels count as suspected, whatever is chosen for the next one."""
+        try:
+            thresholds = stored_result(nodes_of_scene(self._scene, study)).thresholds
+        except UserError:
+            thresholds = {}
+        return thresholds.get(LEVEL_THRESHOLD, DEFAULT_LEVEL_THRESHOLD)
+
     def _draw_curve(self, study: str | None) -> None:
         label = self._ui.plotLabel
         curve = None if study is None else slice_curve(self._scene, study)
@@ -163,5 +177,5 @@ class ResultsPanel:
             ink = label.palette.color(qt.QPalette.WindowText)
             width = max(200, self._ui.findingsTable.width - 2)
             ratio = label.devicePixelRatioF()
-            threshold = self.parameters.fractureThreshold
+            threshold = self._threshold_of(study)
             label.setPixmap(curve_picture(curve, threshold, width, _CURVE_HEIGHT, ratio, ink))

@@ -39,7 +39,7 @@ def digest(hu: np.ndarray) -> str:
 def write_sample(path: Path) -> None:
     """Write ``hu`` and ``ijk_to_ras`` as ``.npz``; the file appears whole or not at all."""
     study = sample_study()
-    partial = path.with_name(path.name + ".part")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.part")  # it may be asked for twice
     with partial.open("wb") as file:
         np.savez_compressed(file, hu=study.hu, ijk_to_ras=study.ijk_to_ras)
     os.replace(partial, path)

@@ -1,22 +1,32 @@
 """A worker with a pretended profile, for the self-tests: the real protocol, without networks.
 
 ``pretend`` marks seven slabs of the volume as C1 to C7 and calls C2 fractured. Its thresholds steer it: ``steps``,
-and ``delay``, seconds for each.
+and ``delay``, seconds for each. With ``radiograph`` as second argument it reads pictures and calls each fractured.
 """
 
 from __future__ import annotations
 
 import sys
 import time
+from typing import Any
 
 import numpy as np
 
 from CSpineFractureLib.findings.study_output import StudyOutput
-from CSpineFractureLib.findings.study_result import LEVELS, Box, FractureFinding, SliceFinding, VertebraFinding
+from CSpineFractureLib.findings.study_result import (
+    LEVELS,
+    Box,
+    FractureFinding,
+    RadiographFinding,
+    SliceFinding,
+    VertebraFinding,
+)
+from CSpineFractureLib.panel.radiograph_worker import WHITE
 from CSpineFractureLib.pipeline.context import RunContext
 from CSpineFractureLib.pipeline.profiles import Profile, register_profile
 from CSpineFractureLib.pipeline.worker import main
 from CSpineFractureLib.volume.ct_volume import CTVolume
+from CSpineFractureLib.volume.radiograph_image import read_radiograph
 
 NAME = "pretend"
 
@@ -53,6 +63,19 @@ def run(volume: CTVolume, context: RunContext) -> StudyOutput:
     return StudyOutput(result, labels, np.where(labels == 2, 200, 0).astype(np.uint8), volume.ijk_to_ras)
 
 
+class Radiographs:
+    """Reads a picture as the real engine does; what it finds is pretended."""
+
+    def run_study(self, path: str, _profile: str, **_options: Any) -> tuple[CTVolume, StudyOutput]:
+        """The picture as one slice, a fracture, and the brighter half as saliency."""
+        pixels = read_radiograph(path).pixels[None]
+        picture = CTVolume(np.rint(pixels * WHITE).astype(np.int16), np.diag([-1.0, -1.0, 1.0, 1.0]))
+        result = RunContext().new_result(picture, level_rule="pretended")
+        result.radiograph = RadiographFinding("fracture", {"normal": 0.2, "fracture": 0.7, "dislocation": 0.1})
+        saliency = np.where(pixels > 0.5, 255, 0).astype(np.uint8)
+        return picture, StudyOutput(result, np.zeros(pixels.shape, np.uint8), saliency, picture.ijk_to_ras)
+
+
 if __name__ == "__main__":
     register_profile(Profile(NAME, "A profile for self-tests", run=run, explains=True))
-    main(*sys.argv[1:2])
+    main("cpu", Radiographs() if "radiograph" in sys.argv else None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -134,11 +135,22 @@ class AnalysisSession:
 
     def _finish(self, event: dict[str, Any]) -> None:
         node, scene, self._node, self._scene = self._node, self._scene, None, None
+        before = set(_node_ids(scene))
         try:
-            volume, output = self._client.collect(event)
-            nodes = build_scene(scene, volume, output, node)
-            add_slice_table(scene, nodes, output.result)
+            with slicer.util.WaitCursor():
+                volume, output = self._client.collect(event)
+                nodes = build_scene(scene, volume, output, node)
+                add_slice_table(scene, nodes, output.result)
         except (UserError, OSError, ValueError) as error:
             self._listener.on_failure(plain_failure(str(error)))
+        except Exception as error:  # the panel must not wait for ever
+            logging.exception("The findings could not be added to the scene.")
+            for added in [one for one in _node_ids(scene) if one not in before]:
+                scene.RemoveNode(scene.GetNodeByID(added))
+            self._listener.on_failure(plain_failure(f"The findings could not be added to the scene: {error}"))
         else:
             self._listener.on_result(output.result.id)
+
+
+def _node_ids(scene: slicer.vtkMRMLScene) -> list[str]:
+    return [scene.GetNthNode(index).GetID() for index in range(scene.GetNumberOfNodes())]

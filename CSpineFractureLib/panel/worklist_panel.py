@@ -120,6 +120,11 @@ class WorklistPanel:
                     table.item(row, column).setSelected(True)
         table.blockSignals(False)
         _fit_height(table)
+        nothing = _("No CT of the neck is in the scene or in the DICOM database: load or import one.")
+        if not self._items and not self._ui.worklistStatus.text:
+            self._ui.worklistStatus.setText(nothing)
+        elif self._items and self._ui.worklistStatus.text == nothing:
+            self._ui.worklistStatus.setText("")
         self._enable()
 
     def _cells(self, item: WorkItem, state: WorkState) -> list[Any]:

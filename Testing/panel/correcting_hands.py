@@ -21,7 +21,7 @@ from CSpineFractureLib.scene.read_back import nodes_of_scene, stored_result
 
 def open_panel(slicer_program, with_study: bool = True) -> Iterator:
     """The panel; with a study of C2 to C6, of which C4 has a suspected fracture."""
-    from CSpineFractureLib.panel.self_test import OpenPanel
+    from CSpineFractureLib.panel.self_test_panel import OpenPanel
 
     with OpenPanel(slicer_program.mrmlScene) as opened:
         if with_study:
@@ -54,7 +54,7 @@ def said(panel):
 
 def events(panel):
     """Let the program do what waits for it to be idle."""
-    from CSpineFractureLib.panel.self_test import slicer
+    from CSpineFractureLib.panel.self_test_panel import slicer
 
     for _ in range(3):
         slicer.app.processEvents()
@@ -73,7 +73,7 @@ def drag(panel, name, by, study="study-1"):
 
 def erase(panel, level="C3", study="study-1"):
     """What the Segment Editor does at the end of a stroke."""
-    from CSpineFractureLib.panel.self_test import slicer
+    from CSpineFractureLib.panel.self_test_panel import slicer
 
     node = nodes_of_scene(panel.scene, study).segmentation
     mask = slicer.vtkOrientedImageData()

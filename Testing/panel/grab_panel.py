@@ -70,7 +70,7 @@ def grab(path: Path, width: int, dark: bool, sections: list[str]) -> None:
     slicer = stand_in.start()
     if dark:
         use_dark_style()
-    from CSpineFractureLib.panel.self_test import OpenPanel, add_block
+    from CSpineFractureLib.panel.self_test_panel import OpenPanel, add_block
 
     slicer.mrmlScene.Clear(False)
     node = add_block(slicer.mrmlScene, "CT neck")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,20 @@ def scene_text(scene) -> str:
         return scene.GetSceneXMLString()
     finally:
         scene.SetSaveToXMLString(0)
+
+
+def fill_the_disk(monkeypatch: pytest.MonkeyPatch, folder: Path, file: str) -> None:
+    """From now on ``file`` of each run does not fit on the disk; the other files of a run lie in ``folder``."""
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    make_folder = tempfile.mkdtemp
+
+    def without_room(**options):
+        made = Path(make_folder(dir=folder, **options))
+        (made / file).symlink_to("/dev/full")
+        return str(made)
+
+    monkeypatch.setattr(tempfile, "mkdtemp", without_room)
 
 
 def _empty(scene: Any) -> None:
@@ -95,7 +110,7 @@ def the_worker():
 @pytest.fixture
 def a_panel(slicer_program, the_worker):
     """The panel, open, with a block of bone chosen and the fake profile asked for."""
-    from CSpineFractureLib.panel.self_test import OpenPanel, add_block
+    from CSpineFractureLib.panel.self_test_panel import OpenPanel, add_block
 
     node = add_block(slicer_program.mrmlScene)
     with OpenPanel(slicer_program.mrmlScene, fake_worker) as opened:

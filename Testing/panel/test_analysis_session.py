@@ -6,13 +6,11 @@ import contextlib
 import os
 import signal
 import sys
-import tempfile
 import time
-from pathlib import Path
 
 import pytest
 import vtk
-from panel_fixtures import scene_text
+from panel_fixtures import fill_the_disk, scene_text
 
 from CSpineFractureLib.scene.read_back import nodes_of_scene, studies_in
 
@@ -159,7 +157,7 @@ def without_torch(slicer_program):
         panel.analyse()
         return panel
 
-    from CSpineFractureLib.panel.self_test import OpenPanel, add_block
+    from CSpineFractureLib.panel.self_test_panel import OpenPanel, add_block
 
     with contextlib.ExitStack() as panels:
         yield opened
@@ -179,17 +177,8 @@ def test_the_self_tests_need_no_torch(without_torch):
 
 @pytest.mark.parametrize("file", ["input.npy", "labels.npy"], ids=["for the CT", "for the results"])
 def test_a_full_disk_is_told_in_plain_words(a_panel, monkeypatch, tmp_path, file):
-    if not Path("/dev/full").exists():
-        pytest.skip("this system has no /dev/full")
-    make_folder = tempfile.mkdtemp
-
-    def without_room(**options):
-        folder = Path(make_folder(dir=tmp_path, **options))
-        (folder / file).symlink_to("/dev/full")
-        return str(folder)
-
     before = scene_text(a_panel.scene)
-    monkeypatch.setattr(tempfile, "mkdtemp", without_room)
+    fill_the_disk(monkeypatch, tmp_path, file)
     a_panel.analyse()
     assert status(a_panel) == "The disk for temporary files is full: free some space and press Apply again."
     assert scene_text(a_panel.scene) == before
@@ -197,6 +186,23 @@ def test_a_full_disk_is_told_in_plain_words(a_panel, monkeypatch, tmp_path, file
     a_panel.analyse()
     assert len(studies_in(a_panel.scene)) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_findings_that_cannot_be_added_leave_the_scene_as_it_was(a_panel, monkeypatch):
+    before = {a_panel.scene.GetNthNode(n).GetID() for n in range(a_panel.scene.GetNumberOfNodes())}
+
+    def fails(*_nodes):
+        raise MemoryError
+
+    monkeypatch.setattr("CSpineFractureLib.panel.session.add_slice_table", fails)
+    a_panel.analyse()
+    assert "could not be added to the scene" in status(a_panel)
+    assert a_panel.ui.applyButton.text != "Cancel"
+    after = {a_panel.scene.GetNthNode(n).GetID() for n in range(a_panel.scene.GetNumberOfNodes())}
+    assert after == before
+    monkeypatch.undo()
+    a_panel.analyse()
+    assert len(studies_in(a_panel.scene)) == 1
 
 
 def test_a_fault_of_the_program_reaches_status_and_log(a_panel):

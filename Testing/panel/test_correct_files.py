@@ -65,11 +65,15 @@ def test_an_export_read_again_gives_the_identical_study(correcting, tmp_path):
     assert said(correcting) == "The study is already as it was exported."
     ui.undoButton.click()
     ui.undoButton.click()
-    assert state(correcting)[1] != corrected[1]
+    before = state(correcting)
+    assert before[1] != corrected[1]
     ui.importCorrectionsButton.click()
     assert said(correcting) == "Read what was exported."
     now = state(correcting)
     assert now[1] == corrected[1]
+    ui.undoButton.click()  # reading is a step, too
+    assert state(correcting)[1] == before[1]
+    assert differences(state(correcting)[0], before[0]) == []
     now[0].pop("corrections"), corrected[0].pop("corrections")  # the log names another step
     assert differences(now[0], corrected[0]) == []
     assert read_corrections(tmp_path / "reviewed")[0].fractured["C5"]
@@ -84,7 +88,7 @@ def test_the_export_of_another_study_is_refused(correcting, tmp_path):
     assert "holds another study" in said(correcting)
 
 
-def test_fine_tuning_shows_its_command_runs_it_and_installs_what_it_made(correcting, tmp_path):
+def test_fine_tuning_shows_its_command_runs_it_and_installs_what_it_made(correcting, slicer_program, tmp_path):
     files, ui = correcting.panel.correct.files, correcting.ui
     reviewed = tmp_path / "reviewed studies"
     files.choose_folder = lambda title: str(reviewed)
@@ -92,12 +96,10 @@ def test_fine_tuning_shows_its_command_runs_it_and_installs_what_it_made(correct
     ui.fineTuneButton.click()
     out = tmp_path / "reviewed studies-networks"
     expected = ["cspine", "train", "two-stage", "--source", "corrections", "--data", str(reviewed)]
-    expected += ["--fine-tune", "--effort", "0.2", "-o", str(out)]
+    expected += ["--fine-tune", "--effort", "0.4", "-o", str(out)]
     assert shlex.split(ui.trainCommand.plainText) == expected
     ui.copyCommandButton.click()
-    import qt
-
-    assert qt.QApplication.clipboard().text() == ui.trainCommand.plainText
+    assert slicer_program.app.clipboard().text() == ui.trainCommand.plainText
     program = (
         "import sys, pathlib; words = sys.argv[1:]; print('told', words[0], words[-1].rpartition('/')[2])\n"
         "if words[0] == 'train': out = pathlib.Path(words[-1]); out.mkdir(); (out / 'net.safetensors').touch()"

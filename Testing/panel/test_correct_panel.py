@@ -68,6 +68,18 @@ def move_box(panel):
     events(panel)
 
 
+def resize_box(panel):
+    box = box_named(panel, "C5")
+    box.SetSize(*np.add(box.GetSize(), [4, 0, 2]))
+    box.InvokeEvent(box.PointEndInteractionEvent)
+    events(panel)
+
+
+def delete_in_scene(panel):
+    panel.scene.RemoveNode(box_named(panel, "C6"))
+    events(panel)
+
+
 def edit_segments(panel):
     panel.ui.segmentsButton.click()
     erase(panel)
@@ -88,6 +100,8 @@ CORRECTIONS = (
     (press("shiftDownButton"), "All levels shifted down by one"),
     (comment, "Comment changed"),
     (move_box, "Box of C3 moved or resized"),
+    (resize_box, "Box of C5 moved or resized"),
+    (delete_in_scene, "Box of C6 removed"),
     (edit_segments, "Segments edited: C3 C5"),
 )
 

@@ -74,7 +74,7 @@ def here(slicer_program, source, monkeypatch):
     """As Slicer loads it: the voxels without identifiers, and the attribute that names the files; k runs down here."""
     from panel_fixtures import fake_worker
 
-    from CSpineFractureLib.panel.self_test import OpenPanel
+    from CSpineFractureLib.panel.self_test_panel import OpenPanel
     from CSpineFractureLib.scene.build import build_scene
     from CSpineFractureLib.scene.volume_node import add_volume_node
 

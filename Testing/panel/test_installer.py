@@ -312,7 +312,7 @@ class NotInstalled:
 for name in [name for name in sys.modules if name.partition(".")[0] in {blocked!r}]:
     del sys.modules[name]
 sys.meta_path.insert(0, NotInstalled())
-from CSpineFractureLib.panel.self_test import OpenPanel
+from CSpineFractureLib.panel.self_test_panel import OpenPanel
 import slicer
 with OpenPanel(slicer.mrmlScene) as opened:
     print(opened.ui.setupLabel.text)

@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 import pytest
-from panel_fixtures import scene_text
+from panel_fixtures import fill_the_disk, scene_text
 
 from CSpineFractureLib.findings.study_result import LEVELS
 from CSpineFractureLib.phantom.plan import StudyPlan, parse_fractures
@@ -43,7 +43,7 @@ def real_panel(slicer_program):
     """The panel as the program opens it, on the processor; what it tells of the progress is kept."""
     from CSpineFractureLib.panel.commands import worker_command
     from CSpineFractureLib.panel.parameters import DeviceChoice
-    from CSpineFractureLib.panel.self_test import OpenPanel
+    from CSpineFractureLib.panel.self_test_panel import OpenPanel
 
     with OpenPanel(slicer_program.mrmlScene, worker_command) as opened:
         opened.panel.parameters.device = DeviceChoice.CPU
@@ -127,6 +127,22 @@ def test_whatever_happens_during_a_real_run_the_next_one_works(real_panel, small
     scene.Clear(False)
     end(real_panel)
     assert studies_in(scene) == []
+
+
+def test_a_second_apply_keeps_the_worker_and_a_full_disk_leaves_the_scene(real_panel, small_ct, monkeypatch, tmp_path):
+    node = add_volume_node(real_panel.scene, small_ct, "neck")
+    first = analyse(real_panel, node)
+    pid = real_panel.panel.run.session.worker_pid
+    second = analyse(real_panel, node)
+    assert real_panel.panel.run.session.worker_pid == pid
+    assert stored_result(first).to_dict()["vertebrae"] == stored_result(second).to_dict()["vertebrae"]
+    assert not any(box.GetDisplayNode().GetVisibility() for box in first.boxes)
+    assert all(box.GetDisplayNode().GetVisibility() for box in second.boxes)
+    before = scene_text(real_panel.scene)
+    fill_the_disk(monkeypatch, tmp_path, "labels.npy")
+    begin(real_panel, node)
+    assert end(real_panel) == "The disk for temporary files is full: free some space and press Apply again."
+    assert scene_text(real_panel.scene) == before
 
 
 def test_two_cts_one_of_them_transformed_are_saved_corrected_and_saved_again(real_panel, small_ct, tmp_path):

@@ -50,7 +50,7 @@ class Section:
 
     def start_with(self, *program):
         """Another worker than the usual one."""
-        self.session._client, self.session._command = None, lambda _device: [sys.executable, *program]
+        self.session._client, self.session.command = None, lambda _device: [sys.executable, *program]
 
     def classify(self, path=None):
         if path is not None:

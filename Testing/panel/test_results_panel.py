@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import sys
+import time
+
 import numpy as np
 import pytest
 
@@ -69,6 +73,43 @@ def test_a_click_on_a_row_centres_every_view_on_the_level(shown):
     assert shown.ui.findingLabel.text == "C6: no fracture suspected."
 
 
+def test_new_findings_are_looked_at_where_the_suspicion_is_highest(shown):
+    assert cell(shown, shown.ui.findingsTable.currentRow(), 0) == "C2"
+    bounds = [0.0] * 6
+    shown.nodes.fracture_boxes[0].GetRASBounds(bounds)
+    middle = np.array(bounds).reshape(3, 2).mean(axis=1)
+    np.testing.assert_allclose(slice_centre(shown.scene, "Yellow"), middle, atol=1e-6)
+
+
+def test_the_line_in_the_curve_is_the_threshold_of_the_study_that_is_shown(shown):
+    study = shown.panel.results.study
+    shown.ui.fractureThreshold.setValue(0.9)
+    assert shown.panel.results._threshold_of(study) == 0.5
+
+
+def test_the_device_line_says_what_is_used_and_how_much_memory_is_free(slicer_program):
+    import qt
+
+    from CSpineFractureLib.panel.commands import device_command
+    from CSpineFractureLib.panel.device_line import DeviceLine
+
+    def answer(command):
+        label = qt.QLabel()
+        line = DeviceLine(label, command)
+        line.ask("cpu")
+        end = time.monotonic() + 120
+        while label.text.startswith("Looking") and time.monotonic() < end:
+            slicer_program.app.processEvents()
+            time.sleep(0.02)
+        line.close()
+        return label.text
+
+    assert re.fullmatch(r"Will use .*\d.* free.*\.", answer(device_command))
+    broken = "raise ModuleNotFoundError(\"No module named 'torch'\")"
+    assert answer(lambda device: [sys.executable, "-c", broken]).startswith("torch is not installed in Slicer")
+    assert answer(lambda device: ["/no/such/program"]).startswith("The device could not be asked")
+
+
 def test_next_and_previous_go_round_the_suspected_levels(shown):
     for button in (shown.ui.nextButton, shown.ui.nextButton, shown.ui.previousButton):
         button.click()
@@ -131,7 +172,7 @@ def test_the_findings_wait_until_the_reader_has_read(a_panel):
 
 
 def test_two_volumes_do_not_mix(shown):
-    from CSpineFractureLib.panel.self_test import add_block
+    from CSpineFractureLib.panel.self_test_panel import add_block
 
     first = shown.panel.results.study
     other = add_block(shown.scene, "other neck")

@@ -12,7 +12,7 @@ UID = "1.2.826.0.1.3680043.8.498.1"
 
 
 def add_ct(panel, name):
-    from CSpineFractureLib.panel.self_test import add_block
+    from CSpineFractureLib.panel.self_test_panel import add_block
 
     return add_block(panel.scene, name)
 

@@ -27,6 +27,9 @@ class ScriptedLoadableModuleWidget:
     def setup(self) -> None:
         pass
 
+    def onReload(self) -> None:
+        pass
+
 
 class ScriptedLoadableModuleLogic:
     def __init__(self, _parent: Any = None) -> None:

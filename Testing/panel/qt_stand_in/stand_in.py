@@ -33,6 +33,11 @@ class Application:
     def mrmlScene(self) -> Any:
         return self._scene
 
+    def clipboard(self) -> Any:
+        import python_qt
+
+        return python_qt.wrap(self._qt.clipboard())
+
     def layoutManager(self) -> Any:
         """``None``, as in the program without a main window; a test may put views here."""
         return None
