@@ -158,8 +158,7 @@ def two_stage(
         is_needed = "vertebra-detector" in tasks or not fracture_data  # studies may fill the memory
         studies = studies_of(data) if is_needed else []
         for_fractures = studies_of(fracture_data) if fracture_data else studies
-        if sound:
-            for_fractures = [*for_fractures, *without_fractures(studies_of(sound, "corrections"), sound)]
+        healthy = without_fractures(studies_of(sound, "corrections"), sound) if sound else []
         files = train_two_stage(
             studies,
             output,
@@ -168,8 +167,10 @@ def two_stage(
             lambda name, done, total, loss: show(
                 {"stage": name, "done": done, "total": total, "message": f"{name}, loss {loss:.2f}"}
             ),
-            for_fractures,
+            [*for_fractures, *healthy],
             _known(tasks if fine_tune else ("vertebra-detector",) if tasks == ("fracture-detector",) else ()),
+            source,
+            len(healthy),
         )
     for path in files.values():
         typer.echo(str(path))

@@ -94,8 +94,9 @@ def fracture_findings(
     """Link 2D fracture boxes of suspicious slices into 3D findings, named by the vertebra they lie in.
 
     A box takes the level whose mask fills most of it; boxes of the same level that overlap in the plane and lie
-    within 4 mm of height join. A finding needs two slices (or one where slices are thicker than 1.5 mm); its
-    confidence is the mean over its slices of box score times slice probability, square-rooted.
+    within 4 mm of height join. A finding needs two slices (or one where slices are thicker than 1.5 mm) and a level
+    whose own probability reaches ``threshold``, so that boxes and levels tell the same; its confidence is the mean over
+    its slices of box score times slice probability, square-rooted.
     """
     slice_mm = view.spacing_mm[2]
     found = [
@@ -105,7 +106,9 @@ def fracture_findings(
         for box, score in s.boxes
         if (level := _owner(box, labels, view)) is not None
     ]
-    judged = {v.level for v in vertebrae if v.fracture_assessable is True}
+    judged = {
+        v.level for v in vertebrae if v.fracture_assessable is True and (v.fracture_probability or 0) >= threshold
+    }
     chains = [c for c in linked(found, slice_mm) if f"C{c.key}" in judged and c.is_long_enough(slice_mm)]
     chains.sort(key=lambda c: -np.mean(c.values))
     return [

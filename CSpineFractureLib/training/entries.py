@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from CSpineFractureLib.models.manifest import ModelEntry
 
+SYNTHETIC = "synthetic cervical CT of this project (cspine phantom)"
+TRAINED_ON = {
+    "phantom": SYNTHETIC,
+    "rsna": "RSNA-2022 cervical spine CT",
+    "corrections": "reviewed CT of the user's own",
+}
+"""By source of the studies."""
 NOTICE = "synthetic, research use only, never validated on real fractures"
 BONE_WINDOW = [[500, 2000]]
 
@@ -17,7 +26,7 @@ def _entry(name: str, task: str, architecture: str, arguments: dict, licence: st
         architecture=architecture,
         arguments=arguments,
         licence=licence,
-        trained_on="synthetic cervical CT of this project (cspine phantom)",
+        trained_on=SYNTHETIC,
         input={"spacing_mm": [mm, mm], "windows": BONE_WINDOW, "size": [size, size]},
         notice=NOTICE,
     )
@@ -44,3 +53,13 @@ ENTRIES = {
         0.571,
     ),
 }
+
+
+def entry_of(task: str, source: str = "phantom", sound: int = 0) -> ModelEntry:
+    """The entry of a network trained on studies of a source, and on so many CT without fractures (for fractures)."""
+    trained_on, notice = TRAINED_ON[source], NOTICE
+    if source != "phantom":
+        notice = "research use only, never validated"
+    if sound and task != "vertebra-detector":
+        trained_on += f" and {sound} CT without fractures"
+    return replace(ENTRIES[task], trained_on=trained_on, notice=notice)

@@ -31,7 +31,7 @@ from CSpineFractureLib.training.classifier import (
     train_slice_classifier,
 )
 from CSpineFractureLib.training.detector import DetectorPlan, train_vertebra_detector
-from CSpineFractureLib.training.entries import ENTRIES
+from CSpineFractureLib.training.entries import ENTRIES, entry_of
 from CSpineFractureLib.training.step_checkpoint import StepCheckpoint
 
 TASKS = tuple(ENTRIES)
@@ -64,10 +64,13 @@ def train_two_stage(
     on_step: Callable[[str, int, int, float], None] = lambda task, done, total, loss: None,
     fracture_studies: list[TrainingStudy] | None = None,
     start: dict[str, torch.nn.Module] | None = None,
+    source: str = "phantom",
+    sound: int = 0,
 ) -> dict[str, Path]:
     """Fit the networks of ``plan.tasks``; returns the safetensors file of each, with ``training.json`` beside them.
 
     ``fracture_studies``: studies for the slice classifier and the fracture detector, by default ``studies``.
+    ``source`` and ``sound`` (how many of ``fracture_studies`` are real CT without fractures) are told in the files.
     ``start``: trained networks by task to go on from. A fracture detector without one starts from the features of the
     vertebra detector.
     Raises UserError for an unknown task, studies without fractured or without sound slices, and a folder that holds
@@ -114,7 +117,9 @@ def train_two_stage(
         else:
             known = start.get(task) or detector
             model = train_fracture_detector(index, _scaled(plan, plan.fractures), device, step, keep, start=known)
-        save_weights(model.cpu(), files[task], metadata=as_metadata(replace(ENTRIES[task], metrics=measures)))
+        save_weights(
+            model.cpu(), files[task], metadata=as_metadata(replace(entry_of(task, source, sound), metrics=measures))
+        )
         report["tasks"][task] = {"seconds": round(time.perf_counter() - began, 1), **measures}
         write_text_atomically(json.dumps(report, indent=1), folder / REPORT_FILE)
         keep.remove()

@@ -11,6 +11,7 @@ from CSpineFractureLib.pipeline.boxes2d import SliceBox
 from CSpineFractureLib.pipeline.suspicion import (
     SliceSuspicion,
     attribute,
+    fracture_findings,
     level_probability,
     smoothed,
     study_probability,
@@ -74,3 +75,16 @@ def test_the_study_is_as_suspicious_as_its_worst_level():
     of = lambda *values: study_probability([SimpleNamespace(fracture_probability=v) for v in values])  # noqa: E731
     assert of(0.1, 0.95, None) == 0.95
     assert of(None, None) is None
+
+
+def test_boxes_are_a_finding_only_where_their_level_is_suspected_itself(view, labels):
+    suspicions = [SliceSuspicion(k, 0.9, (20, 20), boxes=[(box_at(view, k, 20, 8), 0.7)]) for k in range(5, 9)]
+
+    def found(probability: float | None, assessable: bool | str = True) -> list[str]:
+        vertebra = SimpleNamespace(level="C4", fracture_assessable=assessable, fracture_probability=probability)
+        return [one.level for one in fracture_findings(suspicions, [vertebra], labels, view, 0.6)]
+
+    assert found(0.6) == ["C4"]
+    assert found(0.55) == []
+    assert found(None) == []
+    assert found(0.9, "too coarse") == []
