@@ -58,6 +58,8 @@ class CSpineFractureWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, lambda caller, event: self.panel.detach())
         self.addObserver(scene, scene.EndCloseEvent, lambda caller, event: self.isShown and self.enter())
+        self.addObserver(scene, scene.StartImportEvent, lambda caller, event: self.panel.detach())
+        self.addObserver(scene, scene.EndImportEvent, lambda caller, event: self.isShown and self.enter())
         self.enter()
 
     def enter(self):

@@ -163,6 +163,9 @@ def sound(
 
     judged = read_verdicts(verdicts) if verdicts else {}
     files = [file for file in _files(scans) if file.name not in judged or judged[file.name].use]
+    if not files:
+        message = f"'{verdicts}' leaves out every scan: give other scans or verdicts."
+        raise UserError(message)
     with shown_progress("auto", sys.stdout) as show:
         names = write_sound_studies(
             files,

@@ -15,6 +15,8 @@ from CSpineFractureLib.errors import UserError
 if TYPE_CHECKING:
     from torch import nn
 
+    from CSpineFractureLib.findings.study_result import ModelInfo
+
 app = command_group(help="Train networks. The same command goes on where an earlier one was broken off.")
 SYSTEMS = {
     "000-slice-classifier": "Does a slice show a fracture? CNN of document 000, ResNet50, DenseNet121.",
@@ -125,7 +127,7 @@ def two_stage(
             "--fine-tune", help="Go on from the weights of this computer instead of from chance, with fewer steps."
         ),
     ] = False,
-    effort: Annotated[float, typer.Option(min=0.0001, help="Scales all step counts; 1 is the shipped recipe.")] = 1.0,
+    effort: Annotated[float, typer.Option(min=0.0001, help="Scales all step counts; 1 is the whole recipe.")] = 1.0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
@@ -141,16 +143,22 @@ def two_stage(
     from CSpineFractureLib.cli.progress import shown_progress
     from CSpineFractureLib.datasets.sources import read_source
     from CSpineFractureLib.models.device import choose_device
-    from CSpineFractureLib.training.bank import load_records, load_studies, without_fractures
+    from CSpineFractureLib.training.bank import load_records, load_studies, sound_only
+    from CSpineFractureLib.training.entries import entry_of
     from CSpineFractureLib.training.two_stage import TASKS, TwoStagePlan, train_two_stage
 
     chosen, tasks = choose_device(device), tuple(task or TASKS)
+    known = _known(tasks if fine_tune else ("vertebra-detector",) if tasks == ("fracture-detector",) else ())
+    lacking = next((one for one in tasks if fine_tune and one in TASKS and one not in known), None)
+    if lacking:
+        message = f"This computer has no sound weights of the {lacking} to go on from: leave --fine-tune out."
+        raise UserError(message)
     with shown_progress("auto", sys.stdout) as show:
 
         def reading(done: int, total: int) -> None:
             show({"stage": "load", "done": done, "total": total, "message": "Reading the studies"})
 
-        def studies_of(folder: Path, source: str = source) -> list:
+        def studies_of(folder: Path) -> list:
             if source == "phantom":
                 return load_studies(folder, reading)
             return load_records(read_source(source, folder), reading)
@@ -158,7 +166,7 @@ def two_stage(
         is_needed = "vertebra-detector" in tasks or not fracture_data  # studies may fill the memory
         studies = studies_of(data) if is_needed else []
         for_fractures = studies_of(fracture_data) if fracture_data else studies
-        healthy = without_fractures(studies_of(sound, "corrections"), sound) if sound else []
+        healthy = load_records(sound_only(read_source("corrections", sound), sound), reading) if sound else []
         files = train_two_stage(
             studies,
             output,
@@ -168,20 +176,23 @@ def two_stage(
                 {"stage": name, "done": done, "total": total, "message": f"{name}, loss {loss:.2f}"}
             ),
             [*for_fractures, *healthy],
-            _known(tasks if fine_tune else ("vertebra-detector",) if tasks == ("fracture-detector",) else ()),
-            source,
-            len(healthy),
+            {name: network for name, (network, _) in known.items()},
+            {
+                name: entry_of(name, source, len(healthy), known[name][1] if fine_tune else None)
+                for name in tasks
+                if name in TASKS
+            },
         )
     for path in files.values():
         typer.echo(str(path))
 
 
-def _known(tasks: tuple[str, ...]) -> dict[str, nn.Module]:
-    """The networks of this computer for some tasks, to start from; without those that it lacks."""
+def _known(tasks: tuple[str, ...]) -> dict[str, tuple[nn.Module, ModelInfo]]:
+    """The networks of this computer for some tasks, to start from, and what they are; without those that it lacks."""
     from CSpineFractureLib.models.store import WeightsStore
 
     found = {}
     for task in tasks:
         with contextlib.suppress(UserError):
-            found[task] = WeightsStore().load_for_training(task, "two-stage")[0]
+            found[task] = WeightsStore().load_for_training(task, "two-stage")
     return found

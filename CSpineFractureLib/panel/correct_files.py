@@ -19,7 +19,7 @@ from CSpineFractureLib.panel.commands import python_program
 from CSpineFractureLib.scene.corrections import Corrections
 
 EFFORT = "0.4"
-"""Share of the shipped recipe's steps; enough to go on from weights that are trained already."""
+"""Share of the steps of --fine-tune, so that it takes minutes."""
 
 Do = Callable[[Callable[[Corrections], str]], None]
 

@@ -141,13 +141,16 @@ class AnalysisSession:
                 volume, output = self._client.collect(event)
                 nodes = build_scene(scene, volume, output, node)
                 add_slice_table(scene, nodes, output.result)
-        except (UserError, OSError, ValueError) as error:
-            self._listener.on_failure(plain_failure(str(error)))
         except Exception as error:  # the panel must not wait for ever
-            logging.exception("The findings could not be added to the scene.")
             for added in [one for one in _node_ids(scene) if one not in before]:
-                scene.RemoveNode(scene.GetNodeByID(added))
-            self._listener.on_failure(plain_failure(f"The findings could not be added to the scene: {error}"))
+                left = scene.GetNodeByID(added)
+                if left is not None:
+                    scene.RemoveNode(left)
+            message = str(error)
+            if not isinstance(error, (UserError, OSError, ValueError)):
+                logging.exception("The findings could not be added to the scene.")
+                message = f"The findings could not be added to the scene: {error}"
+            self._listener.on_failure(plain_failure(message))
         else:
             self._listener.on_result(output.result.id)
 

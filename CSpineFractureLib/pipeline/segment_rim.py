@@ -14,6 +14,8 @@ from CSpineFractureLib.volume.morphology import filled_block, grown, highest_aro
 RIM_MM, SMOOTH_MM = 1.0, 0.4
 """Depth of the rim, and how far the CT is smoothed to find its highest value, which noise would raise."""
 SOFT_HU, BRIGHTEST_HU = 40.0, 1300.0
+METAL_HU = 2200
+"""Metal is brighter than bone, and no measure for it."""
 CRUMB_MM3 = 30.0
 
 
@@ -29,9 +31,12 @@ def at_half_maximum(labels: np.ndarray, hu: np.ndarray, spacing_mm: tuple[float,
     if block is None or not any(reach):
         return
     block = grown(block, reach, labels.shape)
-    labels, hu = labels[block], np.clip(hu[block], -1024, BRIGHTEST_HU).astype(np.float32)
+    labels, stored = labels[block], hu[block]
+    hu = np.clip(stored, -1024, BRIGHTEST_HU).astype(np.float32)
     inner = ~highest_around(labels == 0, reach)
-    highest = highest_around(ndimage.gaussian_filter(hu, [SMOOTH_MM / mm for mm in across]), reach)
+    metal = stored > METAL_HU
+    calm = np.where(highest_around(metal, (1, 1, 1)), np.float32(SOFT_HU), hu) if metal.any() else hu
+    highest = highest_around(ndimage.gaussian_filter(calm, [SMOOTH_MM / mm for mm in across]), reach)
     labels[~inner & (hu < (highest + SOFT_HU) / 2)] = 0
     for number, place in label_places(labels).items():
         parts, count = ndimage.label(labels[place] == number, np.ones((3, 3, 3)))

@@ -82,10 +82,12 @@ def load_records(
             columns = slice(max(0, round(box.x)), max(0, round(box.x + box.width)))
             fracture[box.k, rows, columns] = labels[box.k, rows, columns] > 0
         views = [CanonicalView.of(replace(volume, hu=a.astype(np.int16))) for a in (volume.hu, labels, fracture)]
-        pixel, _, slice_mm = views[0].spacing_mm
+        wide, tall, slice_mm = views[0].spacing_mm
+        pixel = min(wide, tall)
+        ways = ((np.int16, cv2.INTER_LINEAR), (np.uint8, cv2.INTER_NEAREST), (np.uint8, cv2.INTER_NEAREST))
         hu, labels, fracture = (
-            np.ascontiguousarray(view.hu, kind)
-            for view, kind in zip(views, (np.int16, np.uint8, np.uint8), strict=True)
+            _square_pixels(np.ascontiguousarray(view.hu, kind), wide / pixel, tall / pixel, way)
+            for view, (kind, way) in zip(views, ways, strict=True)
         )
         labelled = record.slices_are_labelled
         studies.append(TrainingStudy(record.id, hu, labels, fracture, pixel, slice_mm, _centres(labels), labelled))
@@ -93,13 +95,21 @@ def load_records(
     return studies
 
 
-def without_fractures(studies: list[TrainingStudy], root: Path) -> list[TrainingStudy]:
-    """The studies, if none has a fracture and it is known of all; else raises UserError, which names ``root``."""
-    for study in studies:
-        if not study.labelled or study.fracture.any():
-            message = f"Study '{study.name}' in '{root}' is not known to be free of fractures: leave it out."
+def _square_pixels(array: np.ndarray, wide: float, tall: float, way: int) -> np.ndarray:
+    """Slices ``[k, j, i]`` with so many pixels for one, along i and j."""
+    if max(wide, tall) < 1.01:
+        return array
+    size = (max(1, round(array.shape[2] * wide)), max(1, round(array.shape[1] * tall)))
+    return np.stack([cv2.resize(plane, size, interpolation=way) for plane in array])
+
+
+def sound_only(records: list[StudyRecord], root: Path) -> list[StudyRecord]:
+    """The records, if all are known to be free of fractures; else raises UserError, which names ``root``."""
+    for record in records:
+        if not record.negative or record.boxes:
+            message = f"Study '{record.id}' in '{root}' is not known to be free of fractures: leave it out."
             raise UserError(message)
-    return studies
+    return records
 
 
 def split_studies(studies: list[TrainingStudy], share: float = 0.2) -> tuple[list[TrainingStudy], list[TrainingStudy]]:

@@ -97,9 +97,8 @@ class SliceIndex:
         if rng is not None:
             turn = {"angle_deg": rng.normal(0, 10), "flip": bool(rng.random() < 0.5), "scale": rng.uniform(0.85, 1.18)}
             is_coarse = rng.random() < COARSE_SHARE
-            half = (
-                round(rng.uniform(0, COARSE_SLICE_MM / 2) / study.slice_mm) if is_coarse else int(rng.choice([0, 0, 1]))
-            )
+            thick = rng.uniform(0, COARSE_SLICE_MM) / study.slice_mm
+            half = int(max(0.0, thick - 1) / 2) if is_coarse else int(rng.choice([0, 0, 1]))
         slab = study.hu[max(0, k - half) : k + half + 1].mean(axis=0, dtype=np.float32)
         hu = warp(slab, centre, study.pixel_mm, PIXEL_MM, size, **turn)[None]
         mask = warp(study.fracture[k], centre, study.pixel_mm, PIXEL_MM, size, **turn, nearest=True, fill=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from CSpineFractureLib.findings.study_result import ModelInfo
 from CSpineFractureLib.models.manifest import ModelEntry
 
 SYNTHETIC = "synthetic cervical CT of this project (cspine phantom)"
@@ -55,11 +56,17 @@ ENTRIES = {
 }
 
 
-def entry_of(task: str, source: str = "phantom", sound: int = 0) -> ModelEntry:
-    """The entry of a network trained on studies of a source, and on so many CT without fractures (for fractures)."""
-    trained_on, notice = TRAINED_ON[source], NOTICE
-    if source != "phantom":
+def entry_of(task: str, source: str = "phantom", sound: int = 0, base: ModelInfo | None = None) -> ModelEntry:
+    """What a network says that learnt from studies of ``source``, and for fractures from so many CT without them.
+
+    ``base``: what it went on from. Raises KeyError for an unknown task or source.
+    """
+    entry, trained_on, notice = ENTRIES[task], TRAINED_ON[source], NOTICE
+    if source != "phantom" and base is None:
         notice = "research use only, never validated"
     if sound and task != "vertebra-detector":
         trained_on += f" and {sound} CT without fractures"
-    return replace(ENTRIES[task], trained_on=trained_on, notice=notice)
+    if base is not None:
+        entry = replace(entry, version=f"{base.version.partition('+')[0]}+own")
+        trained_on = trained_on if base.trained_on == trained_on else f"{base.trained_on}, then {trained_on}"
+    return replace(entry, trained_on=trained_on, notice=notice)

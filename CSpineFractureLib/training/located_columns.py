@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -150,6 +151,16 @@ def _is_stored(hu: np.ndarray, index: np.ndarray) -> bool:
     return around.size > 0 and bool((around > AIR_HU).mean() >= STORED_SHARE)
 
 
+def study_names(scans: Sequence[Path]) -> list[str]:
+    """The files' names without .nii, .nii.gz or .zip. Raises ``UserError`` where two are equal."""
+    names = [re.sub(r"(\.nii(\.gz)?|\.zip)$", "", scan.name) for scan in scans]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        message = f"Two scans are named '{twice}': rename one of them."
+        raise UserError(message)
+    return names
+
+
 def write_located_columns(
     scans: Sequence[Path],
     out: Path,
@@ -172,15 +183,15 @@ def write_located_columns(
     if out.exists():
         message = f"'{out}' exists: choose another --output, or delete it."
         raise UserError(message)
-    part = out.with_name(f"{out.name}.part")
+    part, own_names = out.with_name(f"{out.name}.part"), study_names(scans)
     shutil.rmtree(part, ignore_errors=True)
     try:
         part.mkdir(parents=True)
         names, tiles = [], []
-        for done, scan in enumerate(scans, start=1):
+        for done, (scan, name) in enumerate(zip(scans, own_names, strict=True), start=1):
             made = _made(scan, context, marks.get(scan.name), None if verdicts is None else verdicts.get(scan.name, NO))
             if made is not None:
-                names.append(scan.name.split(".")[0])
+                names.append(name)
                 np.savez_compressed(part / f"{names[-1]}.npz", hu=made.hu, labels=made.labels, bodies=made.bodies)
                 tiles.append((names[-1], made))
             if tiles and (len(tiles) == SHEET or done == len(scans)):
@@ -210,7 +221,7 @@ def locator_context(device: str = "auto") -> RunContext:
     entry = store.find(LOCATOR, get_profile("default").name)
     loaded = store.load(entry, where)
     context = RunContext(device=where)
-    context.use_models(lambda task: loaded, lambda task: entry)
+    context.use_models(lambda task: (loaded[0].to(where), loaded[1]), lambda task: entry)  # a batch may have moved it
     return context
 
 

@@ -17,7 +17,7 @@ from CSpineFractureLib.datasets.corrections import write_corrections
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.pipeline.column_search import map_column
 from CSpineFractureLib.pipeline.context import RunContext
-from CSpineFractureLib.training.located_columns import LEAST_CONFIDENCE, located_column
+from CSpineFractureLib.training.located_columns import LEAST_CONFIDENCE, located_column, study_names
 from CSpineFractureLib.volume import read_volume
 from CSpineFractureLib.volume.canonical import CanonicalView
 from CSpineFractureLib.volume.coarse_grid import fine_labels
@@ -38,16 +38,16 @@ def write_sound_studies(
     if out.exists():
         message = f"'{out}' exists: choose another --output, or delete it."
         raise UserError(message)
-    part = out.with_name(f"{out.name}.part")
+    part, own_names = out.with_name(f"{out.name}.part"), study_names(scans)
     shutil.rmtree(part, ignore_errors=True)
     names: list[str] = []
     try:
         part.mkdir(parents=True)
-        for done, scan in enumerate(scans, start=1):
+        for done, (scan, name) in enumerate(zip(scans, own_names, strict=True), start=1):
             volume = read_volume(scan)
             labels = _levels(CanonicalView.of(volume), context)
             if labels is not None:
-                names.append(scan.name.split(".")[0])
+                names.append(name)
                 result = context.new_result(volume, "not judged: known to be free of fractures")
                 write_corrections(part / names[-1], volume, labels, result)
             on_progress(done, len(scans))

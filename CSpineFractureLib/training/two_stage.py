@@ -19,7 +19,7 @@ from scipy.stats import mannwhitneyu
 
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.findings.atomic_file import write_text_atomically
-from CSpineFractureLib.models.manifest import as_metadata, from_metadata
+from CSpineFractureLib.models.manifest import ModelEntry, as_metadata, from_metadata
 from CSpineFractureLib.models.registry import create
 from CSpineFractureLib.models.weights_file import fill_from_bytes, read_bytes, read_metadata, save_weights
 from CSpineFractureLib.training.bank import TrainingStudy, split_studies
@@ -31,7 +31,7 @@ from CSpineFractureLib.training.classifier import (
     train_slice_classifier,
 )
 from CSpineFractureLib.training.detector import DetectorPlan, train_vertebra_detector
-from CSpineFractureLib.training.entries import ENTRIES, entry_of
+from CSpineFractureLib.training.entries import ENTRIES
 from CSpineFractureLib.training.step_checkpoint import StepCheckpoint
 
 TASKS = tuple(ENTRIES)
@@ -64,13 +64,12 @@ def train_two_stage(
     on_step: Callable[[str, int, int, float], None] = lambda task, done, total, loss: None,
     fracture_studies: list[TrainingStudy] | None = None,
     start: dict[str, torch.nn.Module] | None = None,
-    source: str = "phantom",
-    sound: int = 0,
+    entries: dict[str, ModelEntry] | None = None,
 ) -> dict[str, Path]:
     """Fit the networks of ``plan.tasks``; returns the safetensors file of each, with ``training.json`` beside them.
 
     ``fracture_studies``: studies for the slice classifier and the fracture detector, by default ``studies``.
-    ``source`` and ``sound`` (how many of ``fracture_studies`` are real CT without fractures) are told in the files.
+    ``entries``: what the files say of their networks, by task; by default that they learnt from phantoms.
     ``start``: trained networks by task to go on from. A fracture detector without one starts from the features of the
     vertebra detector.
     Raises UserError for an unknown task, studies without fractured or without sound slices, and a folder that holds
@@ -118,7 +117,7 @@ def train_two_stage(
             known = start.get(task) or detector
             model = train_fracture_detector(index, _scaled(plan, plan.fractures), device, step, keep, start=known)
         save_weights(
-            model.cpu(), files[task], metadata=as_metadata(replace(entry_of(task, source, sound), metrics=measures))
+            model.cpu(), files[task], metadata=as_metadata(replace((entries or ENTRIES)[task], metrics=measures))
         )
         report["tasks"][task] = {"seconds": round(time.perf_counter() - began, 1), **measures}
         write_text_atomically(json.dumps(report, indent=1), folder / REPORT_FILE)
@@ -155,7 +154,7 @@ def _scaled(plan: TwoStagePlan, part: Any) -> Any:
 
 
 def classifier_measures(model: torch.nn.Module, index: SliceIndex, device: torch.device, limit: int = 600) -> dict:
-    """Sensitivity and specificity at 0.5 and the area under the ROC curve on held-out slices (synthetic)."""
+    """Sensitivity and specificity at 0.5 and the area under the ROC curve on slices of the studies of ``index``."""
     scores = slice_scores(model, index, limit, device)
     positive, negative = scores["positive"], scores["negative"]
     if not len(positive) or not len(negative):

@@ -92,6 +92,19 @@ def test_a_scene_with_choices_of_another_version_opens(slicer_program):
         assert opened.panel.parameters.window.name == "BONE"
 
 
+def test_a_scene_with_choices_of_another_version_may_be_imported_while_the_panel_is_open(module, slicer_program):
+    widget, scene = module.CSpineFractureWidget(), slicer_program.mrmlScene
+    widget.setup()
+    scene.StartState(scene.ImportState)
+    node = widget.logic.getParameterNode()
+    node.SetParameter("profile", "OF_NEXT_YEAR")
+    scene.EndState(scene.ImportState)
+    assert node.GetParameter("profile") != "OF_NEXT_YEAR"
+    assert widget.panel.parameters.profile.name == "TWO_STAGE"
+    assert widget.ui.profileBox.currentIndex == 0
+    widget.cleanup()
+
+
 def test_the_start_of_slicer_imports_nothing_slow():
     """Slicer makes each module's class when it starts, whether the module is opened or not."""
     program = f"""

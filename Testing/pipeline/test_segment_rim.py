@@ -63,3 +63,11 @@ def test_an_empty_mask_stays_empty():
     labels = np.zeros(SHAPE, np.uint8)
     at_half_maximum(labels, np.zeros(SHAPE, np.int16), (0.6, 0.6, 0.6))
     assert not labels.any()
+
+
+def test_bone_beside_metal_keeps_its_rim():
+    hu, labels = np.full(SHAPE, 40, np.int16), np.zeros(SHAPE, np.uint8)
+    hu[10:30, 10:30, 10:30], labels[10:30, 10:30, 10:30] = 450, 4
+    hu[10:30, 5:10, 10:30] = 3000
+    at_half_maximum(labels, hu, (0.6, 0.6, 0.6))
+    assert (labels == 4).sum() == 20**3

@@ -10,8 +10,10 @@ import torch
 from test_training_bank import a_training_study
 from typer.testing import CliRunner
 
+from CSpineFractureLib.findings.study_result import ModelInfo
 from CSpineFractureLib.models.slice_cnn import SliceCNN
 from CSpineFractureLib.training.classifier import ClassifierPlan, SliceIndex, _Teachable, train_slice_classifier
+from CSpineFractureLib.training.entries import entry_of
 
 
 def test_folding_keeps_the_logits():
@@ -68,9 +70,35 @@ def test_the_command_trains_all_three_networks_from_studies_on_disk(a_bank, tmp_
     assert {entry.task for entry in store.list()} == set(report["tasks"])
 
 
+def test_weights_tell_what_they_learnt_from():
+    own = entry_of("slice-classifier", "corrections", sound=3)
+    assert own.trained_on == "reviewed CT of the user's own and 3 CT without fractures"
+    assert "synthetic" not in own.notice
+    base = ModelInfo("slice-classifier", "slice-cnn", "0.2.0", "", "", "phantoms")
+    further = entry_of("slice-classifier", "corrections", base=base)
+    assert further.trained_on == "phantoms, then reviewed CT of the user's own"
+    assert further.version == "0.2.0+own"
+    assert "synthetic" in further.notice
+    assert entry_of("vertebra-detector", sound=3).trained_on == entry_of("vertebra-detector").trained_on
+
+
+def test_fine_tuning_without_weights_to_go_on_from_is_refused(a_bank, tmp_path, monkeypatch):
+    from CSpineFractureLib.cli.app import app
+
+    monkeypatch.setattr("CSpineFractureLib.cli.train_command._known", lambda tasks: {})
+    args = ["train", "two-stage", "--data", str(a_bank), "-o", str(tmp_path / "run"), "--fine-tune", "--device", "cpu"]
+    done = CliRunner().invoke(app, args)
+    assert "leave --fine-tune out" in str(done.exception) + done.output
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("changed", "word"),
-    [(["--task", "nothing"], "nothing"), (["--data", "/no/such/folder"], "does not exist")],
+    [
+        (["--task", "nothing"], "nothing"),
+        (["--task", "nothing", "--fine-tune"], "nothing"),
+        (["--data", "/no/such/folder"], "does not exist"),
+    ],
 )
 def test_bad_orders_are_one_sentence(a_bank, tmp_path, changed, word):
     from CSpineFractureLib.cli.app import app
