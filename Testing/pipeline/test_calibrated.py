@@ -23,6 +23,7 @@ from CSpineFractureLib.pipeline.calibrated import (
     read_calibration,
     write_calibration,
 )
+from CSpineFractureLib.pipeline.classify import FRACTURE
 from CSpineFractureLib.pipeline.context import RunContext
 from CSpineFractureLib.pipeline.engine import Engine
 from CSpineFractureLib.resources import resource_path
@@ -130,7 +131,7 @@ def test_findings_are_the_same_as_from_scores(outputs):
     assert np.array_equal(raw.labels, shown.labels)
     suspected = [[row.level for row in result_rows(o.result) if row.assessment == SUSPECTED] for o in (raw, shown)]
     assert suspected == [["C4"], ["C4"]]
-    assert [o.result.thresholds["fracture"] for o in (raw, shown)] == [0.6, 0.5]
+    assert [o.result.thresholds["fracture"] for o in (raw, shown)] == [FRACTURE, 0.5]
 
 
 def test_levels_slices_and_study_show_probabilities(outputs):
