@@ -55,11 +55,10 @@ class CSpineFractureWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(form)
         self.logic = CSpineFractureLogic()
         self.panel = Panel(self.ui, slicer.mrmlScene)
-        scene = slicer.mrmlScene
-        self.addObserver(scene, scene.StartCloseEvent, lambda caller, event: self.panel.detach())
-        self.addObserver(scene, scene.EndCloseEvent, lambda caller, event: self.isShown and self.enter())
-        self.addObserver(scene, scene.StartImportEvent, lambda caller, event: self.panel.detach())
-        self.addObserver(scene, scene.EndImportEvent, lambda caller, event: self.isShown and self.enter())
+        mrml = slicer.mrmlScene
+        for start, end in ((mrml.StartCloseEvent, mrml.EndCloseEvent), (mrml.StartImportEvent, mrml.EndImportEvent)):
+            self.addObserver(mrml, start, lambda caller, event: self.panel.detach())
+            self.addObserver(mrml, end, lambda caller, event: self.isShown and self.enter())
         self.enter()
 
     def enter(self):
