@@ -50,6 +50,28 @@ def part_folder(out: Path, plan: str) -> Iterator[Path]:
         raise UserError(message) from error
 
 
+@contextlib.contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A folder to write into; it becomes ``out`` at the end of the block, and goes where the block fails.
+
+    Raises ``UserError`` where ``out`` exists or cannot be written.
+    """
+    if out.exists():
+        message = f"'{out}' exists: choose another --output, or delete it."
+        raise UserError(message)
+    part = out.with_name(f"{out.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        part.mkdir(parents=True)
+        yield part
+        part.replace(out)
+    except OSError as error:
+        message = f"'{out}' cannot be written ({error.strerror or error}): free some space, or choose another --output."
+        raise UserError(message) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
 def note_of(part: Path, name: str) -> Path:
     """The file that tells that a study is finished, and what was made of it."""
     return part / _DONE / f"{name}.json"

@@ -1,6 +1,7 @@
 """From a CT to the levels it shows: a YOLO network boxes C1-C7 in axial slices, and the boxes are fused.
 
-Where there is a sagittal network (see ``locate``), it names the levels first, and its boxes stand in where YOLO's fail.
+Where there is a sagittal network (see ``locate``), it names the levels first, and its boxes stand in where YOLO's fail;
+without a vertebra that both see, nothing is found.
 
 The network is the shipped one (1 mm pixels, three slabs as channels, C1-C7 and thorax), or one of documents 000 and 003
 (whole slices in the bone window, C1-C7), as its manifest entry says.
@@ -75,10 +76,10 @@ def find_levels(view: CanonicalView, context: RunContext) -> FoundColumn:
         kept = follow_column(boxes, step)
         middle = np.array(view.hu.shape[:0:-1]) / 2
         heights = np.array([view.ras_of(np.array([*middle, k]))[2] for k in order])
-        located = []
         if column is not None:
             located, column = locate(column, view, body_evidence(kept, step), heights)
-        if located:
+            if not located:
+                return FoundColumn([], [[] for _ in order])
             return _fuse_located(view, located, column, boxes, order, step)
         discs = disc_evidence(view, kept, np.array(order), step)
         return FoundColumn(fuse(kept, heights, step, discs), kept)

@@ -20,10 +20,11 @@ DISTANCE_SD, SIZE_SD = 0.22, 0.12
 """Of the logarithms."""
 FULL_HEAT, WORTH = 0.6, 0.12
 """Heat that proves a body, and the share of it from which a place is worth a link of the chain."""
-BODY_WEIGHT, NAME_WEIGHT, FURTHER_WEIGHT, SKIP_WEIGHT = 2.0, 0.6, 0.4, 3.0
+BODY_WEIGHT, NAME_WEIGHT, FURTHER_WEIGHT, SKIP_WEIGHT = 2.0, 1.5, 1.0, 3.0
 """Of a body's heat of whatever name, of its name, of further evidence for the name, and against passing a body by.
 
-Chosen, with ``DISTANCE_SD``, on 16 marked real CT; seven others were kept out.
+Chosen, with ``DISTANCE_SD``, on 16 marked real CT, whole and cut off above, below and at both ends; seven others were
+kept out.
 """
 HEAT_FLOOR = 0.02
 PASSED_MM, ASIDE_MM = 8.0, 10.0
@@ -69,7 +70,7 @@ def name_bodies(places_mm: np.ndarray, heat: np.ndarray, further: np.ndarray | N
         gain += FURTHER_WEIGHT * further
     distance = np.linalg.norm(places_mm[:, None] - places_mm[None], axis=2)
     below = places_mm[:, None, 0] - places_mm[None, :, 0] >= LEAST_STEP_MM  # [upper, lower]
-    passed = SKIP_WEIGHT * _passed(places_mm, distance, body)
+    passed = SKIP_WEIGHT * _passed(places_mm, distance, share)
     best: tuple[float, list[tuple[int, int]]] = (-np.inf, [])
     for size in SIZES:
         found = _best_chain(gain, np.where(below, distance, np.nan), passed, size)
@@ -79,10 +80,15 @@ def name_bodies(places_mm: np.ndarray, heat: np.ndarray, further: np.ndarray | N
     return _judged(best[1], gain, np.broadcast_to(body, share.shape))
 
 
-def _passed(places_mm: np.ndarray, distance: np.ndarray, body: np.ndarray) -> np.ndarray:
-    """``[upper, lower]``: the warmest body that a link from one place to the other passes by, 0..1."""
-    count = len(places_mm)
-    passed = np.zeros((count, count))
+def _passed(places_mm: np.ndarray, distance: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """``[level, upper, lower]``: the warmest body that a link from one place to the other passes by, 0..1.
+
+    ``level`` is that of the upper end. What looks most like one of the two ends is another peak of theirs, as the dens
+    is of C2, and is not passed by.
+    """
+    levels, count = share.shape
+    warmest, name = share.max(axis=0), share.argmax(axis=0)
+    passed = np.zeros((levels, count, count))
     for upper in range(count):
         for lower in range(count):
             way = places_mm[lower] - places_mm[upper]
@@ -93,7 +99,9 @@ def _passed(places_mm: np.ndarray, distance: np.ndarray, body: np.ndarray) -> np
             heights = places_mm[:, 0]
             between = (heights < heights[upper]) & (heights > heights[lower]) & (aside < ASIDE_MM)
             between &= (distance[upper] > PASSED_MM) & (distance[:, lower] > PASSED_MM)
-            passed[upper, lower] = body[between].max(initial=0.0)
+            for place in np.flatnonzero(between):
+                others = [level for level in range(levels - 1) if name[place] not in (level, level + 1)]
+                passed[others, upper, lower] = np.maximum(passed[others, upper, lower], warmest[place])
     return passed
 
 
@@ -105,7 +113,7 @@ def _best_chain(
     value, before = gain.copy(), np.full((levels, count), -1)
     for level in range(1, levels):
         expected = size * (HEIGHTS_MM[level - 1] + HEIGHTS_MM[level]) / 2
-        odd = -0.5 * (np.log(distance / expected) / DISTANCE_SD) ** 2 - passed
+        odd = -0.5 * (np.log(distance / expected) / DISTANCE_SD) ** 2 - passed[level - 1]
         through = np.nan_to_num(value[level - 1][:, None] + odd, nan=-np.inf)
         upper = through.argmax(axis=0)
         gained = through[upper, np.arange(count)]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from CSpineFractureLib.datasets.column_volumes import BODIES, COLUMNS, TABLE, THORACIC, UNKNOWN, ColumnVolume
+from CSpineFractureLib.datasets.part_folder import new_folder
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.findings.study_result import LEVELS
 from CSpineFractureLib.pipeline.borders import body_line
@@ -180,14 +180,9 @@ def write_located_columns(
     Returns the names of those that were written. Raises ``UserError`` where a scan cannot be read, ``out`` exists or
     cannot be written, or none is left; nothing stays then.
     """
-    if out.exists():
-        message = f"'{out}' exists: choose another --output, or delete it."
-        raise UserError(message)
-    part, own_names = out.with_name(f"{out.name}.part"), study_names(scans)
-    shutil.rmtree(part, ignore_errors=True)
-    try:
-        part.mkdir(parents=True)
-        names, tiles = [], []
+    own_names = study_names(scans)
+    names, tiles = [], []
+    with new_folder(out) as part:
         for done, (scan, name) in enumerate(zip(scans, own_names, strict=True), start=1):
             made = _made(scan, context, marks.get(scan.name), None if verdicts is None else verdicts.get(scan.name, NO))
             if made is not None:
@@ -203,12 +198,6 @@ def write_located_columns(
             raise UserError(message)
         lines = [",".join(COLUMNS), *(f"{name}.npz,{name},{name},train" for name in names)]
         (part / TABLE).write_text("\n".join(lines) + "\n", encoding="utf-8")
-        part.replace(out)
-    except OSError as error:
-        message = f"'{out}' cannot be written ({error.strerror or error}): free some space, or choose another --output."
-        raise UserError(message) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return names
 
 

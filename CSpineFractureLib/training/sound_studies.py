@@ -6,7 +6,6 @@ such studies what is no fracture (``cspine train two-stage --sound``); the names
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from CSpineFractureLib.datasets.column_volumes import UNKNOWN
 from CSpineFractureLib.datasets.corrections import write_corrections
+from CSpineFractureLib.datasets.part_folder import new_folder
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.pipeline.column_search import map_column
 from CSpineFractureLib.pipeline.context import RunContext
@@ -35,14 +35,8 @@ def write_sound_studies(
     Raises ``UserError`` where a scan cannot be read, ``out`` exists or cannot be written, or none is left; nothing
     stays then.
     """
-    if out.exists():
-        message = f"'{out}' exists: choose another --output, or delete it."
-        raise UserError(message)
-    part, own_names = out.with_name(f"{out.name}.part"), study_names(scans)
-    shutil.rmtree(part, ignore_errors=True)
-    names: list[str] = []
-    try:
-        part.mkdir(parents=True)
+    own_names, names = study_names(scans), []
+    with new_folder(out) as part:
         for done, (scan, name) in enumerate(zip(scans, own_names, strict=True), start=1):
             volume = read_volume(scan)
             labels = _levels(CanonicalView.of(volume), context)
@@ -54,12 +48,6 @@ def write_sound_studies(
         if not names:
             message = f"No level was found surely enough in any of {len(scans)} scans: give other scans."
             raise UserError(message)
-        part.replace(out)
-    except OSError as error:
-        message = f"'{out}' cannot be written ({error.strerror or error}): free some space, or choose another --output."
-        raise UserError(message) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return names
 
 

@@ -22,13 +22,14 @@ def context():
     return made
 
 
-def located(volume, context):
+def located(volume, context, seen=0.5):
+    """The levels of a volume in which YOLO sees vertebrae of any name, with that score."""
     view = CanonicalView.of(volume)
     column = map_column(view, context)
     heights = view.ras_of(np.stack([np.zeros(len(view.hu)), np.zeros(len(view.hu)), np.arange(len(view.hu))], 1))[
         ::-1, 2
     ]
-    levels, column = locate(column, view, np.zeros((len(heights), 8)), heights)
+    levels, column = locate(column, view, np.full((len(heights), 8), seen), heights)
     return view, column, levels, heights
 
 
@@ -40,6 +41,12 @@ def test_levels_are_found_where_they_are(context):
         assert np.linalg.norm((level.center_ras - middle)[1:]) < 3.0
         assert abs(level.center_ras[0] - middle[0]) <= 8.0  # the made network is as warm at the sides
         assert level.slab_s[0] < middle[2] < level.slab_s[1]
+
+
+def test_bodies_that_yolo_does_not_see_are_no_neck(context):
+    volume, _middles = a_neck()
+    _view, _column, levels, _heights = located(volume, context, seen=0.3)
+    assert levels == []
 
 
 def test_another_order_of_storage_gives_the_same_levels(context):

@@ -56,10 +56,24 @@ def test_bone_elsewhere_does_not_join_the_column():
 def test_names_that_might_as_well_be_others_are_not_confident():
     places, heat = a_column(0, 3)
     clear = name_bodies(places, heat)
-    heat[np.arange(1, 5), np.arange(4)] = 0.6
+    heat[np.arange(1, 5), np.arange(4)] = 0.68
     doubtful = name_bodies(places, heat)
     assert min(body.confidence for body in clear) > 0.9
     assert max(body.confidence for body in doubtful) < 0.7
+
+
+def test_the_dens_does_not_stand_in_for_a_level():
+    # As in a planning CT cut off below C5.
+    places = np.array([[82, 148, 33], [68, 146, 27], [58, 150, 33], [38, 152, 33], [18, 154, 33], [0, 154, 33]], float)
+    heat = [
+        [0.63, 0.12, 0.00, 0.00, 0.00, 0.00, 0.00, 0.00],
+        [0.20, 0.36, 0.03, 0.01, 0.00, 0.01, 0.00, 0.00],  # the dens
+        [0.09, 0.55, 0.14, 0.02, 0.01, 0.00, 0.00, 0.00],
+        [0.00, 0.02, 0.60, 0.19, 0.01, 0.00, 0.00, 0.00],
+        [0.00, 0.00, 0.05, 0.55, 0.26, 0.02, 0.01, 0.01],
+        [0.13, 0.03, 0.03, 0.09, 0.43, 0.45, 0.24, 0.10],
+    ]
+    assert named(places, np.array(heat).T) == [(0, 0), (1, 2), (2, 3), (3, 4), (4, 5)]
 
 
 @pytest.mark.parametrize("first", [1, 2, 4])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -116,3 +117,23 @@ def test_a_tilted_and_a_gapped_series_give_the_same_levels(engine, phantom, usua
     assert list(found) == list(wanted)
     for level, centre in found.items():
         assert np.linalg.norm(centre - wanted[level]) <= 3, level
+
+
+def test_a_head_without_a_neck_has_no_levels(engine, real_ct):
+    result = engine.run_study(read_volume(real_ct / "head-only-dicom.zip"), "two-stage")[1].result  # ends inside C1
+    assert not any(vertebra.assessed for vertebra in result.vertebrae)
+    assert result.fractures == []
+    assert result.study.fracture_probability is None
+    assert "no-cervical-spine" in {notice.code for notice in result.warnings}
+
+
+@pytest.mark.parametrize("number", [101, 193])
+def test_a_chest_without_a_neck_has_no_levels(engine, real_ct, number):
+    volume = read_volume(real_ct / "openkbp" / f"pt_{number}_ct.nii.gz")
+    marks = json.loads((real_ct / "levels" / f"pt_{number}.json").read_text())
+    below = (
+        volume.ijk_of([marks["R"], *marks["C7"]["inf"]])[2] - 40 / volume.spacing_mm[2]
+    )  # within the second thoracic
+    chest = CTVolume(volume.hu[: int(below)], volume.ijk_to_ras)
+    result = engine.run_study(chest, "two-stage")[1].result
+    assert not any(vertebra.assessed for vertebra in result.vertebrae)
