@@ -1,19 +1,20 @@
 """From slice probabilities and fracture boxes to level and study probabilities and to findings.
 
 Level rule (``slice-top3``): slice probabilities are smoothed along the column, for a gap shows in several slices and a
-classifier's slip in one. A slice that cuts two levels counts for the one in which fracture boxes lie. A level's
-fracture probability is the mean of the three highest among the slices of the boxes that are its own; the study's
-probability is that of its most suspicious level. Levels that cannot be judged take no part.
+classifier's slip in one. A slice that cuts two levels counts for the one in which fracture boxes lie, or else for that
+on whose bone the Grad-CAM lies. A level's fracture probability is the mean of the three highest among the slices of the
+boxes that are its own; the study's probability is that of its most suspicious level. Levels that cannot be judged take
+no part.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
+from scipy.ndimage import gaussian_filter1d, map_coordinates
 
-from CSpineFractureLib.findings.study_result import FractureFinding, VertebraFinding
+from CSpineFractureLib.findings.study_result import Box, FractureFinding, VertebraFinding
 from CSpineFractureLib.pipeline.axial import AxialImages
 from CSpineFractureLib.pipeline.boxes2d import SliceBox
 from CSpineFractureLib.pipeline.fracture_chains import linked
@@ -21,9 +22,11 @@ from CSpineFractureLib.pipeline.fuse import FusedLevel
 from CSpineFractureLib.volume.canonical import CanonicalView
 
 SMOOTH_MM = 1.5
+BY_CAM = "No box was drawn: placed by Grad-CAM."
+"""Comment of a finding without boxes."""
 LEVEL_RULE = (
     "slice-top3: mean of a level's three highest slice probabilities, smoothed along the column with a Gaussian of"
-    " 1.5 mm and shared between levels by their fracture boxes; study: the highest of its levels"
+    " 1.5 mm and shared between levels by their fracture boxes or their Grad-CAM; study: the highest of its levels"
 )
 
 
@@ -54,16 +57,32 @@ def smoothed(probabilities: list[float], step_mm: float) -> list[float]:
 def attribute(suspicions: list[SliceSuspicion], labels: np.ndarray, view: CanonicalView) -> None:
     """Fill in ``shares``: a slice that cuts two levels counts for the one whose bone the fracture boxes mark.
 
-    A level's share is its best box score over the best of all levels; without boxes on bone every level has all of it.
+    A level's share is its best box score over the best of all levels. Without boxes on bone its Grad-CAM over bone
+    counts likewise; without a Grad-CAM every level that the slice cuts has all of it.
     """
     for s in suspicions:
+        levels, values = _cam_on_bone(s, labels[s.k])[:2]
+        if not len(levels):
+            continue
         scores = np.zeros(7)
         for box, score in s.boxes:
             level = _owner(box, labels, view)
             if level is not None:
                 scores[level - 1] = max(scores[level - 1], score)
-        if scores.any():
-            s.shares = scores / scores.max()
+        if not scores.any():
+            scores = np.bincount(levels, weights=values, minlength=8)[1:]
+        s.shares = scores / scores.max() if scores.any() else np.isin(np.arange(1, 8), levels).astype(float)
+
+
+def _cam_on_bone(s: SliceSuspicion, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of the pixels of C1-C7 in a slice: their level 1-7, their Grad-CAM (0 without one), and ``[n, 2]`` i, j."""
+    rows, columns = np.nonzero((labels > 0) & (labels <= 7))
+    at = np.stack([columns, rows], axis=1)
+    values = np.zeros(len(at))
+    if s.cam is not None and len(at):
+        u, v = ((at[:, axis] + 0.5 - s.place.offset[axis]) / s.place.scale[axis] - 0.5 for axis in (0, 1))
+        values = map_coordinates(s.cam, np.stack([v, u]), order=1, cval=0.0)
+    return labels[rows, columns], values, at
 
 
 def level_probability(level: FusedLevel, suspicions: list[SliceSuspicion]) -> float | None:
@@ -96,7 +115,8 @@ def fracture_findings(
     A box takes the level whose mask fills most of it; boxes of the same level that overlap in the plane and lie
     within 4 mm of height join. A finding needs two slices (or one where slices are thicker than 1.5 mm) and a level
     whose own probability reaches ``threshold``, so that boxes and levels tell the same; its confidence is the mean over
-    its slices of box score times slice probability, square-rooted.
+    its slices of box score times slice probability, square-rooted. A level that reaches it without such boxes has one
+    finding around the half of the Grad-CAM on its bone, as sure as the level.
     """
     slice_mm = view.spacing_mm[2]
     found = [
@@ -107,14 +127,37 @@ def fracture_findings(
         if (level := _owner(box, labels, view)) is not None
     ]
     judged = {
-        v.level for v in vertebrae if v.fracture_assessable is True and (v.fracture_probability or 0) >= threshold
+        v.level: v.fracture_probability
+        for v in vertebrae
+        if v.fracture_assessable is True and (v.fracture_probability or 0) >= threshold
     }
     chains = [c for c in linked(found, slice_mm) if f"C{c.key}" in judged and c.is_long_enough(slice_mm)]
-    chains.sort(key=lambda c: -np.mean(c.values))
-    return [
-        FractureFinding(f"fracture-{number}", f"C{c.key}", float(np.mean(c.values)), c.hull(slice_mm))
-        for number, c in enumerate(chains, start=1)
-    ]
+    findings = [FractureFinding("", f"C{c.key}", float(np.mean(c.values)), c.hull(slice_mm)) for c in chains]
+    for level in sorted(judged.keys() - {finding.level for finding in findings}):
+        box = _cam_box(int(level[1:]), suspicions, labels, view, threshold)
+        if box is not None:
+            findings.append(FractureFinding("", level, float(judged[level]), box, comment=BY_CAM))
+    findings.sort(key=lambda finding: -finding.confidence)
+    return [replace(finding, id=f"fracture-{number}") for number, finding in enumerate(findings, start=1)]
+
+
+def _cam_box(
+    level: int, suspicions: list[SliceSuspicion], labels: np.ndarray, view: CanonicalView, threshold: float
+) -> Box | None:
+    """Around the bone of a level (1-7) on which the Grad-CAM of suspicious slices is at least half of its highest."""
+    values, index = [np.zeros(0)], [np.zeros((0, 3))]
+    for s in suspicions:
+        if s.cam is not None and s.probability >= threshold:
+            levels, cam, at = _cam_on_bone(s, labels[s.k])
+            own = levels == level
+            values.append(cam[own])
+            index.append(np.column_stack([at[own], np.full(own.sum(), s.k)]))
+    value, index = np.concatenate(values), np.concatenate(index)
+    if not value.any():
+        return None
+    marked = index[value >= value.max() / 2]
+    ends = view.ras_of(np.stack([marked.min(axis=0) - 0.5, marked.max(axis=0) + 0.5]))
+    return Box(ends.mean(axis=0).tolist(), np.abs(ends[1] - ends[0]).tolist())
 
 
 def _owner(box: SliceBox, labels: np.ndarray, view: CanonicalView) -> int | None:

@@ -7,8 +7,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from CSpineFractureLib.pipeline.axial import AxialImages
 from CSpineFractureLib.pipeline.boxes2d import SliceBox
 from CSpineFractureLib.pipeline.suspicion import (
+    BY_CAM,
     SliceSuspicion,
     attribute,
     fracture_findings,
@@ -64,6 +66,30 @@ def test_without_boxes_on_bone_both_levels_are_suspected(view, labels):
     attribute(suspicions, labels, view)
     for index in (3, 4):
         assert level_probability(level(index, range(4, 10)), suspicions) == pytest.approx(0.8)
+
+
+def test_without_boxes_the_level_under_the_grad_cam_is_suspected_and_marked(view, labels):
+    cam = np.zeros((40, 40))
+    cam[24:28, 14:20] = 0.9
+    place = AxialImages(view, np.arange(20), (40, 40), (1.0, 1.0), (0.0, 0.0))
+    suspicions = [SliceSuspicion(k, 0.9, (20, 20), cam=cam, place=place) for k in range(5, 9)]
+    attribute(suspicions, labels, view)
+    assert level_probability(level(4, range(4, 10)), suspicions) == pytest.approx(0.9)
+    assert level_probability(level(3, range(4, 10)), suspicions) < 0.1
+    judged = [SimpleNamespace(level="C5", fracture_assessable=True, fracture_probability=0.9)]
+    (found,) = fracture_findings(suspicions, judged, labels, view, 0.7)
+    assert (found.level, found.confidence, found.comment) == ("C5", 0.9, BY_CAM)
+    corners = view.ras_of(np.array([[14, 24, 5], [19, 27, 8]], float))
+    np.testing.assert_allclose(found.box.center_ras, corners.mean(axis=0), atol=0.51)
+    size = np.abs(corners[1] - corners[0]) + view.spacing_mm
+    np.testing.assert_allclose(found.box.size_mm, size, atol=1.01 * max(view.spacing_mm))
+
+
+def test_a_level_that_a_slice_does_not_cut_is_not_suspected_by_it(view, labels):
+    labels[labels == 5] = 0
+    suspicions = [SliceSuspicion(k, 0.8, (20, 20)) for k in range(5, 9)]
+    attribute(suspicions, labels, view)
+    assert level_probability(level(4, range(4, 10)), suspicions) == 0
 
 
 def test_a_level_without_slices_has_no_probability():
