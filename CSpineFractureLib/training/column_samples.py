@@ -1,13 +1,13 @@
 """What the network that finds the column learns from: sagittal slices of coarse volumes, cast about and degraded.
 
 Real scans differ from each other more than phantoms do. Each visit of a study therefore turns, scales and flips it,
-takes from its resolution, contrast and field of view at random, and shows only part of the neck now and then, or
-nothing of it but the head or the chest (domain randomisation; Tobin et al., IROS 2017).
+takes from its resolution, contrast and field of view at random, and shows only part of the neck now and then
+(domain randomisation; Tobin et al., IROS 2017).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -26,9 +26,6 @@ NEAR_SD_MM, FAR_MM, FAR_SHARE = 9.0, 55.0, 0.2
 COARSER, PLANNING, CORD, CUT = 0.55, 0.45, 0.15, 0.4
 """Shares of visits with less resolution, with tissue only in a region as in planning CT, with nothing but the cord
 below some level as there too, and with an end cut off."""
-ELSEWHERE, GAP_ROWS, LEAST_ROWS, MOST_ROWS = 0.15, 10, 15, 60
-"""Share of visits that show the head or the chest alone; rows (2 mm) left out between it and the neck, at most; rows
-that it must have; and from how many of them next to the neck a picture has its middle."""
 CORD_BEHIND_MM, CORD_RADIUS_MM = (14.0, 24.0), (6.0, 12.0)
 """Of the tube around the cord: how far behind the middles of the bodies, and how wide."""
 BODY_ROWS = 3
@@ -50,26 +47,23 @@ class Slices:
 
 def draw_slices(volume: ColumnVolume, count: int, size: int, rng: np.random.Generator, plain: bool = False) -> Slices:
     """``count`` sagittal slices of ``size`` pixels (2 mm) of one study; ``plain``: as it is, in its middle."""
-    middle, known = _middle(volume), bool(np.isfinite(volume.bodies).any())
-    if not plain and rng.random() < ELSEWHERE:
-        volume, middle = _without_neck(volume, middle, rng)
+    middle = _middle(volume)
     turn = np.eye(3) if plain else _turn(rng)
     offsets = np.zeros(count) if plain else _offsets(count, rng)
-    centre = middle
     if not plain:
         middle = middle + rng.uniform(-1, 1, 3) * OFF_MM
     flip = not plain and rng.random() < 0.5
     hu = torch.from_numpy(volume.hu.astype(np.float32))[None, None]
     bodies = volume.bodies
     if not plain:
-        stored = _stored(volume, centre, rng)
+        stored = _stored(volume, rng)
         hu = torch.where(stored, _degraded(hu, rng), LOWEST_HU)
         bodies = _those_in(stored, bodies)
     cut = (-np.inf, np.inf) if plain else _cut(rng)
     labels = torch.from_numpy(volume.labels.astype(np.float32))[None, None]
     made = [_slice(hu, labels, bodies, middle, turn, offset, size, flip, cut) for offset in offsets]
     images, named, heat = (torch.stack(parts) for parts in zip(*made, strict=True))
-    return Slices(sagittal_input(images), named, heat, known)
+    return Slices(sagittal_input(images), named, heat, bool(np.isfinite(volume.bodies).any()))
 
 
 def _middle(volume: ColumnVolume) -> np.ndarray:
@@ -79,28 +73,6 @@ def _middle(volume: ColumnVolume) -> np.ndarray:
         known.mean(axis=0) if len(known) else np.argwhere((volume.labels > 0) & (volume.labels < THORACIC)).mean(axis=0)
     )
     return place * np.array(GRID_MM)
-
-
-def _without_neck(
-    volume: ColumnVolume, middle: np.ndarray, rng: np.random.Generator
-) -> tuple[ColumnVolume, np.ndarray]:
-    """The head or the chest alone, and a middle in it (mm); the volume as it was where it shows neither."""
-    named = (volume.labels > 0) & (volume.labels < THORACIC)
-    rows = np.concatenate([np.flatnonzero(named.any(axis=(1, 2))), volume.bodies[np.isfinite(volume.bodies[:, 0]), 0]])
-    end = int(rows.min()) - rng.integers(0, GAP_ROWS + 1)
-    start = int(np.ceil(rows.max())) + 1 + rng.integers(0, GAP_ROWS + 1)
-    parts = [(0, end, -1), (start, len(volume.hu), 1)]
-    parts = [part for part in parts if part[1] - part[0] >= LEAST_ROWS]
-    if not parts:
-        return volume, middle
-    low, high, way = parts[rng.integers(len(parts))]
-    hu, labels = np.full_like(volume.hu, LOWEST_HU), np.zeros_like(volume.labels)
-    hu[low:high], labels[low:high] = volume.hu[low:high], volume.labels[low:high]
-    away = rng.integers(0, min(high - low, MOST_ROWS))
-    row = low + away if way > 0 else high - 1 - away
-    return replace(volume, hu=hu, labels=labels, bodies=np.full_like(volume.bodies, np.nan)), np.array(
-        [row * GRID_MM[0], *middle[1:]]
-    )
 
 
 def _turn(rng: np.random.Generator) -> np.ndarray:
@@ -138,18 +110,18 @@ def _degraded(hu: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     return hu + noise
 
 
-def _stored(volume: ColumnVolume, centre: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
+def _stored(volume: ColumnVolume, rng: np.random.Generator) -> torch.Tensor:
     """Bool ``[k, j, i]``: what the scan holds; often a rounded region around the neck, or less."""
     stored = torch.ones(volume.hu.shape, dtype=torch.bool)
     if rng.random() < PLANNING:
-        stored = _region(volume, centre, rng)
+        stored = _region(volume, rng)
     if rng.random() < CORD:
         _keep_cord(stored, volume.bodies, rng)
     return stored
 
 
-def _region(volume: ColumnVolume, centre: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
-    middle = centre + rng.uniform([-25, -15, -10], [25, 45, 10])
+def _region(volume: ColumnVolume, rng: np.random.Generator) -> torch.Tensor:
+    middle = _middle(volume) + rng.uniform([-25, -15, -10], [25, 45, 10])
     radii = np.array([rng.uniform(60, 160), rng.uniform(38, 80), rng.uniform(38, 80)])
     power = rng.choice([2.0, 4.0, 8.0])
     away = [

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from CSpineFractureLib.datasets.column_volumes import THORACIC, UNKNOWN, ColumnVolume
+from CSpineFractureLib.datasets.column_volumes import UNKNOWN, ColumnVolume
 from CSpineFractureLib.models.sagittal_net import SagittalNet
 from CSpineFractureLib.training import column_samples
 from CSpineFractureLib.training.column_samples import draw_slices
@@ -36,7 +36,6 @@ def test_a_body_outside_the_stored_tissue_gives_no_heat(monkeypatch):
     monkeypatch.setattr(column_samples, "PLANNING", 0.0)
     monkeypatch.setattr(column_samples, "CORD", 1.0)
     monkeypatch.setattr(column_samples, "CUT", 0.0)
-    monkeypatch.setattr(column_samples, "ELSEWHERE", 0.0)
     cold = 0
     for seed in range(12):
         made = draw_slices(a_volume(), 2, 96, np.random.default_rng(seed))
@@ -49,26 +48,8 @@ def test_a_body_outside_the_stored_tissue_gives_no_heat(monkeypatch):
                     assert not air[picture, k, j]
                 else:
                     cold += 1
-        assert (made.labels[air] > 0).float().mean() < 0.02  # slices along the edge of the tissue are mixed with it
+        assert (made.labels[air] == 0).all()
     assert cold > 12
-
-
-def test_some_pictures_show_the_head_or_the_chest_alone(monkeypatch):
-    monkeypatch.setattr(column_samples, "ELSEWHERE", 1.0)
-    volume = a_volume()
-    volume = ColumnVolume(
-        np.pad(volume.hu, ((60, 60), (0, 0), (0, 0)), constant_values=40),
-        np.pad(volume.labels, ((60, 60), (0, 0), (0, 0))),
-        volume.bodies + np.array([60, 0, 0]),
-    )
-    shown = []
-    for seed in range(10):
-        made = draw_slices(volume, 2, 96, np.random.default_rng(seed))
-        assert made.known
-        assert made.heat.max() == 0
-        assert set(made.labels.unique().tolist()) <= {0, THORACIC}
-        shown.append(float((made.images[:, 2] > 0).float().mean()))
-    assert np.mean(np.array(shown) > 0.02) > 0.8  # the head or the chest is in the picture
 
 
 def test_unknown_voxels_change_neither_loss_nor_figures():
