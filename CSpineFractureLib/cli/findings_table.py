@@ -39,6 +39,8 @@ def print_findings(result: StudyResult, paths: Sequence[Path], stream: TextIO) -
         console.print("Files written:")
         for path in paths:
             console.print(f"  {path}", soft_wrap=True)
-    if any("synthetic" in model.trained_on.lower() for model in result.models):
-        console.print("The weights were trained on synthetic CT.")
+    sources = " ".join(model.trained_on.lower() for model in result.models)
+    if "synthetic" in sources:
+        further = " and on real CT without fractures" if "real ct without fractures" in sources else ""
+        console.print(f"The weights were trained on synthetic CT{further}.")
     console.print(RESEARCH_USE_ONLY)
