@@ -24,7 +24,7 @@ app = command_group(help="Measure how well a profile does on data with known ans
 def _group(
     context: typer.Context,
     paper: Annotated[
-        str | None, typer.Option(help="Print the tables of a paper beside our figures: 000, 003, 004.")
+        str | None, typer.Option(help="Print the tables of a paper beside our figures: 000, 001, 002, 003, 004.")
     ] = None,
     table: Annotated[str | None, typer.Option(help="Which table of the paper; default: all.")] = None,
     runs: Annotated[Path | None, typer.Option(help="Folder of the runs that 'cspine train' made.")] = None,
@@ -41,7 +41,7 @@ def _group(
         return
     if paper is None:
         if any((table, runs, output)) or set_name != "val":
-            message = "Which paper? Add --paper 000, 003 or 004."
+            message = "Which paper? Add --paper 000, 001, 002, 003 or 004."
             raise UserError(message)
         typer.echo(context.get_help())
         return
@@ -231,6 +231,8 @@ def _print_table(table: Table) -> None:
         for row in rows:
             grid.add_row(*row)
         console.print(grid)
+    for name, command in table.trained.items():
+        console.print(f"Trained: {name}: {command}", soft_wrap=True)
     for name, command in table.missing.items():
         console.print(f"Not measured yet: {name}: {command}", soft_wrap=True)
     for name, number in note_numbers(table).items():

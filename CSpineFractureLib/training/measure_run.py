@@ -23,6 +23,7 @@ from CSpineFractureLib.training.read_predictions import (
     strata_in,
     stratum_rows,
 )
+from CSpineFractureLib.training.run_command import command_of
 from CSpineFractureLib.training.run_folder import RunFolder, read_run
 from CSpineFractureLib.training.run_images import MADE_FILE
 
@@ -122,7 +123,7 @@ def write_measured(
         epochs=int(system.training["epochs"]),
         seed=setup.seed,
         seconds=seconds,
-        command=command or _command(folder),
+        command=command or command_of(setup),
     )
     _plot(folder, metrics, measured.plots)
     write_metrics(metrics_path(folder.path, set_name), metrics)
@@ -266,14 +267,6 @@ def _parameters(folder: RunFolder) -> dict[str, int]:
     for parameter in network.parameters():
         counts[parameter.requires_grad] += parameter.numel()
     return {"trainable": counts[True], "frozen": counts[False]}
-
-
-def _command(folder: RunFolder) -> str:
-    """The command that makes such a run."""
-    setup = folder.setup
-    words = ["cspine train", setup.system.name, "--model", setup.model, "--source", setup.source]
-    words += ["--data", Path(setup.data).name, "--seed", str(setup.seed), *(["--quick"] if setup.system.quick else [])]
-    return " ".join(words)
 
 
 def _plot(folder: RunFolder, metrics: Metrics, made: dict[str, Plot]) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.training.metrics_file import Metrics, metrics_path, read_metrics
 from CSpineFractureLib.training.paper_figures import Column, Paper, PrintedRow, PrintedTable, read_paper
-from CSpineFractureLib.training.run_folder import SETUP_FILE, read_run
+from CSpineFractureLib.training.run_command import command_of
+from CSpineFractureLib.training.run_folder import SETUP_FILE, Setup, read_run
 from CSpineFractureLib.training.systems import System, load_system
 
 VALIDATION = "val"
@@ -37,8 +38,8 @@ class Block:
 class Table:
     """One table: what the paper prints, what was measured here on the set ``set_name``, and what is missing.
 
-    ``missing`` holds what no run was measured for, with the command that does. ``footnotes`` are texts by name, those
-    in use alone.
+    ``trained`` holds the command that trained each of our rows, ``missing`` what no run was measured for, with the
+    command that does. ``footnotes`` are texts by name, those in use alone.
     """
 
     document: str
@@ -48,6 +49,7 @@ class Table:
     set_name: str
     printed: Block
     measured: Block
+    trained: dict[str, str] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
     footnotes: dict[str, str] = field(default_factory=dict)
 
@@ -65,16 +67,24 @@ class Run:
 
     @property
     def recipe(self) -> str:
-        """How it was trained: by the paper's recipe, the quick one, or with changes; how long, on what."""
+        """How it was trained: by the paper's recipe, the quick one, or with changes; from which weights, how long, on
+        what."""
         quick, data = self.metrics.quick, ""
         kind = "quick recipe" if quick else "paper's recipe"
-        if (self.path / SETUP_FILE).is_file():
-            setup = read_run(self.path).setup
+        setup = self.setup
+        if setup is not None:
             system = setup.system
             data = f" on {synthetic_name(system.document) if setup.synthetic else setup.source}"
             if system.to_dict() != load_system(system.name, quick).to_dict():
                 kind = f"{kind}, changed"
+            if setup.start:
+                data += f", from weights '{Path(setup.start).stem}'"
         return f"{kind}, {self.metrics.epochs} epochs{data}"
+
+    @property
+    def setup(self) -> Setup | None:
+        """What it trained; ``None`` where its folder does not say so."""
+        return read_run(self.path).setup if (self.path / SETUP_FILE).is_file() else None
 
 
 def paper_tables(document: str, table: str | None, runs: Path | None, set_name: str = VALIDATION) -> list[Table]:
@@ -140,13 +150,14 @@ def _models(joined: Table, table: PrintedTable, runs: list[Run], folder: Path | 
     for row in table.rows:
         own = [run for run in runs if run.metrics.model == row.model]
         for run in own:
-            _add_run(joined.measured, table, row, run)
+            _add_run(joined, table, row, run)
         if not own and not row.optional:
             _miss(joined, row, table.system, row.model, folder)
 
 
-def _add_run(block: Block, table: PrintedTable, row: PrintedRow, run: Run) -> None:
-    metrics = run.metrics
+def _add_run(joined: Table, table: PrintedTable, row: PrintedRow, run: Run) -> None:
+    block, metrics = joined.measured, run.metrics
+    _tell_training(joined, row.name, run)
     whole = (metrics.per_class or {}).get("all", {})
     counts = {**(metrics.parameters or {}), "images": metrics.data.images, "instances": whole.get("instances")}
     first = {"name": row.name, "recipe": run.recipe, "data": _data(metrics), "stratum": "all"}
@@ -157,9 +168,15 @@ def _add_run(block: Block, table: PrintedTable, row: PrintedRow, run: Run) -> No
         block.add({**part, **_cells(table, figures | {"images": figures["images"].value})})
 
 
+def _tell_training(joined: Table, name: str, run: Run) -> None:
+    if run.setup is not None:
+        joined.trained[f"{name}, {run.recipe}"] = command_of(run.setup)
+
+
 def _classes(joined: Table, table: PrintedTable, runs: list[Run], folder: Path | None) -> None:
     own = [run for run in runs if run.metrics.model == table.model]
     for run in own:
+        _tell_training(joined, "all classes", run)
         for row in table.rows:
             values = (run.metrics.per_class or {}).get(row.name, {})
             first = {"name": row.name, "recipe": run.recipe, "data": _data(run.metrics), "stratum": "all"}
@@ -173,9 +190,8 @@ def _parameters(joined: Table, table: PrintedTable, runs: list[Run], folder: Pat
     joined.measured = Block("Set in this project", [joined.printed.columns[0], OURS[0], *table.columns])
     _add_parameters(joined.measured, table, load_system(table.system), f"recipe {table.system}")
     for run in runs:
-        if (run.path / SETUP_FILE).is_file():
-            name = f"run {run.metrics.model}, {run.recipe}"
-            _add_parameters(joined.measured, table, read_run(run.path).setup.system, name)
+        if run.setup is not None:
+            _add_parameters(joined.measured, table, run.setup.system, f"run {run.metrics.model}, {run.recipe}")
 
 
 def _add_parameters(block: Block, table: PrintedTable, system: System, name: str) -> None:
@@ -188,9 +204,7 @@ def _add_parameters(block: Block, table: PrintedTable, system: System, name: str
 def _miss(joined: Table, row: PrintedRow, system: str, model: str, folder: Path | None) -> None:
     joined.measured.add({"name": row.name}, _own_marks(row))
     trained = [
-        place
-        for quick in ("", "-quick")
-        if folder and (place := folder / f"{system}{quick}" / model) and (place / SETUP_FILE).is_file()
+        place for quick in ("", "-quick") if folder and _is_trained(place := folder / f"{system}{quick}" / model)
     ]
     measure = f"cspine evaluate run {trained[0] if trained else 'RUN'} --set {joined.set_name}"
     if joined.set_name != VALIDATION:
@@ -199,6 +213,11 @@ def _miss(joined: Table, row: PrintedRow, system: str, model: str, folder: Path 
     if trained or joined.set_name != VALIDATION:
         steps.append(measure)
     joined.missing[row.name] = ", then ".join(steps)
+
+
+def _is_trained(place: Path) -> bool:
+    """Whether a folder holds a run that ended; what was broken off wants the training command again."""
+    return (place / SETUP_FILE).is_file() and read_run(place).weights.is_file()
 
 
 def _own_marks(row: PrintedRow) -> list[str]:

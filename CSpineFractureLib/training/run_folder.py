@@ -7,6 +7,7 @@ set (``predictions-<set>.csv`` or ``detections-<set>.json``), ``metrics-<set>.js
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -114,18 +115,21 @@ class RunFolder:
 def open_run(path: Path, setup: Setup) -> RunFolder:
     """The run folder for ``setup``: made now, or gone on with when it was begun with the same one.
 
-    Raises ``UserError`` when it holds another run, or cannot be written.
+    A folder without a checkpoint, of a command that failed before it trained, is made anew. Raises ``UserError`` when
+    it holds another run, or cannot be written.
     """
     file = path / SETUP_FILE
     if file.is_file():
         begun = read_run(path)
         changed = _changed(_document(begun.setup), _document(setup))
-        if changed:
+        if not changed:
+            return begun
+        if begun.weights.exists() or any(begun.checkpoints.glob("*")):
             message = (
                 f"'{path}' holds a run with another {changed}: choose another folder with --output, or delete that one."
             )
             raise UserError(message)
-        return begun
+        shutil.rmtree(begun.logs, ignore_errors=True)
     try:
         path.mkdir(parents=True, exist_ok=True)
         text = yaml.safe_dump(_document(setup), sort_keys=False, allow_unicode=True)

@@ -15,6 +15,7 @@ from CSpineFractureLib.models.starting_weights import start_from
 from CSpineFractureLib.models.store import WeightsStore
 from CSpineFractureLib.models.weights_file import load_weights, read_metadata, save_weights
 from CSpineFractureLib.training.run_folder import RunFolder, Setup
+from CSpineFractureLib.training.systems import load_system, system_names
 
 SHIPPED = "shipped"
 
@@ -39,8 +40,12 @@ def new_network(setup: Setup) -> nn.Module:
         with torch.no_grad():
             network(*_nothing(setup))
     except (ValueError, RuntimeError) as error:
-        cause = str(error).splitlines()[0].rstrip(".")
-        message = f"Model {setup.model} cannot take images of {size} x {size} pixels ({cause}): change input.size."
+        # torch's own words (of a RuntimeError) tell of matrices, not of pictures
+        cause = f" ({str(error).splitlines()[0].rstrip('.')})" if isinstance(error, ValueError) else ""
+        usual = load_system(setup.system.name).size if setup.system.name in system_names() else 224
+        message = (
+            f"Model {setup.model} cannot take images of {size} x {size} pixels{cause}: change input.size; {usual} fits."
+        )
         raise UserError(message) from error
     if setup.start == SHIPPED:
         start_from_installed(network, setup, arguments)

@@ -6,6 +6,8 @@ are this project's choice) and under ``quick`` what a small run on a CPU changes
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -128,18 +130,27 @@ def load_system(name: str, quick: bool = False, overrides: dict[str, Any] | None
 
 
 def parse_overrides(texts: list[str]) -> dict[str, Any]:
-    """``["training.epochs=5", ...]`` as keys and YAML values. Raises ``UserError`` for anything else."""
+    """``["training.epochs=5", ...]`` as keys and values, written as in JSON or YAML. Raises ``UserError`` for anything
+    else."""
     found = {}
     for text in texts:
         key, sign, value = text.partition("=")
         try:
-            found[key] = yaml.safe_load(value)
+            found[key] = _plain_value(value)
         except yaml.YAMLError:
             sign = ""
         if not sign or not key.strip():
             message = f"--set {text!r} is not understood: write it as KEY=VALUE, such as training.epochs=20."
             raise UserError(message)
     return found
+
+
+def _plain_value(text: str) -> Any:
+    """A value as it is meant: YAML 1.1 takes 1e-3 for a text, and the ratios 80:20 for a number to the base of 60."""
+    try:
+        return json.loads(text, parse_constant=str)
+    except ValueError:
+        return text.strip() if re.fullmatch(r"\s*\d+(:\d+)+\s*", text) else yaml.safe_load(text)
 
 
 def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

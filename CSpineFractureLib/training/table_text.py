@@ -48,10 +48,13 @@ def heading_text(column: Column, marks: dict[str, int]) -> str:
 
 
 def block_text(table: Table, block: Block, separator: str = " ") -> tuple[list[str], list[list[str]]]:
-    """Headings and rows of text."""
+    """Headings and rows of text; how a run was trained is said once, not again in the rows of its strata."""
     marks, measured = note_numbers(table), block is table.measured
-    rows = []
+    rows, trained = [], None
     for row, notes in zip(block.rows, block.marks, strict=True):
+        said, trained = trained, (row["name"], row.get("recipe"))
+        if said == trained and row.get("stratum") != "all":
+            row = {**row, "recipe": ""}
         cells = [cell_text(row.get(column.key), column, measured, separator) for column in block.columns]
         cells[0] += _marks(notes, marks)
         rows.append(cells)
@@ -69,6 +72,9 @@ def as_markdown(table: Table) -> str:
     for block in (table.printed, table.measured):
         headings, rows = block_text(table, block)
         lines += [f"**{block.title}**", "", _line(headings), _line(["---"] * len(headings)), *map(_line, rows), ""]
+    if table.trained:
+        lines += ["How ours were trained:", ""]
+        lines += [*(f"- {name}: `{command}`" for name, command in table.trained.items()), ""]
     if table.missing:
         lines += ["Not measured yet; a command for each:", ""]
         lines += [*(f"- {name}: `{command}`" for name, command in table.missing.items()), ""]

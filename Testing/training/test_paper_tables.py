@@ -103,6 +103,7 @@ def test_ours_stand_in_a_block_of_their_own_with_data_recipe_and_strata(tmp_path
     assert proposed[0]["Training"] == "quick recipe, 12 epochs on synthetic CT"
     assert proposed[0]["Data"] == "val, synthetic: 20 studies, 300 images"
     assert proposed[1]["Stratum"] == "hairline"
+    assert proposed[1]["Training"] == ""
     assert proposed[1]["Acc %"] == "25.0"
     assert proposed[1]["Data"] == "1 study, 9 images"
     assert "synthetic CT" in table.measured.title
@@ -116,8 +117,11 @@ def test_a_missing_run_shows_a_dash_and_the_command_that_makes_it(tmp_path):
     assert set(table.missing) == {"DenseNet121", "ResNet50"}
     assert "cspine train 000-slice-classifier --model slice-resnet50" in table.missing["ResNet50"]
     assert block_text(table, table.measured)[1][0][1:] == ["-"] * 9
-    other = paper_table("000", "2", tmp_path, "benchmark-v1")
     folder = tmp_path / "000-slice-classifier-quick" / "slice-cnn"
+    broken_off = paper_table("000", "2", tmp_path, "benchmark-v1").missing["Proposed model"]
+    assert broken_off.startswith("cspine train 000-slice-classifier --model slice-cnn")
+    (folder / "slice-cnn.safetensors").touch()
+    other = paper_table("000", "2", tmp_path, "benchmark-v1")
     assert other.missing["Proposed model"] == f"cspine evaluate run {folder} --set benchmark-v1 --data STUDIES"
     assert "nothing yet" in other.measured.title
 
@@ -142,6 +146,24 @@ def test_a_changed_recipe_is_called_so(tmp_path):
     (run / "system.yaml").write_text(setup.replace("rotation_deg: 15", "rotation_deg: 5"), encoding="utf-8")
     row = paper_table("000", "4", tmp_path).measured.rows[2]
     assert row["recipe"].startswith("quick recipe, changed")
+
+
+def test_the_start_is_named_and_the_command_that_trained_a_row_stands_below_the_table(tmp_path):
+    run = a_measured_run(tmp_path, "000-slice-classifier", "slice-cnn", 0.8)
+    setup = (run / "system.yaml").read_text(encoding="utf-8")
+    changed = setup.replace("rotation_deg: 15", "rotation_deg: 5").replace(
+        "start: ''", "start: /some/where/cnn.safetensors"
+    )
+    (run / "system.yaml").write_text(changed, encoding="utf-8")
+    table = paper_table("000", "2", tmp_path)
+    recipe = "quick recipe, changed, 12 epochs on synthetic CT, from weights 'cnn'"
+    assert {row["recipe"] for row in table.measured.rows if row["name"] == "Proposed model"} == {recipe}
+    command = (
+        "cspine train 000-slice-classifier --model slice-cnn --source phantom --data studies --quick "
+        "--start cnn.safetensors --seed 3 --set augmentation.rotation_deg=5"
+    )
+    assert table.trained == {f"Proposed model, {recipe}": command}
+    assert f"- Proposed model, {recipe}: `{command}`" in as_markdown(table)
 
 
 def test_classes_parameters_and_counts_are_shown(tmp_path):

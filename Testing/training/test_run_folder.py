@@ -36,12 +36,23 @@ def test_a_run_is_gone_on_with_only_when_it_is_the_same(tmp_path, a_setup):
     run = open_run(tmp_path / "run", a_setup)
     assert open_run(tmp_path / "run", a_setup).setup == a_setup
     assert read_run(run.path).setup == a_setup
+    run.checkpoints.mkdir()
+    (run.checkpoints / "last.ckpt").touch()
     other = Setup(a_setup.system, "slice-resnet50", 3, "phantom", "data/near")
     with pytest.raises(UserError, match="another model"):
         open_run(tmp_path / "run", other)
     longer = load_system("000-slice-classifier", True, {"training.epochs": 99})
     with pytest.raises(UserError, match="another training"):
         open_run(tmp_path / "run", Setup(longer, "slice-cnn", 3, "phantom", "data/near"))
+
+
+def test_a_command_that_failed_before_it_trained_does_not_bar_the_corrected_one(tmp_path, a_setup):
+    wrong = load_system("000-slice-classifier", True, {"input.size": 100})
+    failed = open_run(tmp_path / "run", Setup(wrong, "slice-cnn", 3, "phantom", "data/near"))
+    failed.logs.mkdir()
+    assert open_run(failed.path, a_setup).setup == a_setup
+    assert read_run(failed.path).setup == a_setup
+    assert not failed.logs.exists()
 
 
 @pytest.mark.parametrize("text", ["", "format: cspine-run/0\n", "- a\n", "format: cspine-run/1\nmodel: x\n", "a: [\n"])

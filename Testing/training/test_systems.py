@@ -47,9 +47,25 @@ def test_values_can_be_changed_one_by_one():
     assert system.input["size"] == [64, 64]
 
 
+def test_ratios_and_small_numbers_are_read_as_they_are_written():
+    given = ["data.split=80:20", "training.learning_rate=1e-4", "input.size=[64, 64]", "data.window=minmax"]
+    system = load_system("000-slice-classifier", overrides=parse_overrides(given))
+    assert (system.data["split"], system.training["learning_rate"]) == ("80:20", 1e-4)
+    assert (system.size, system.data["window"]) == (64, "minmax")
+
+
 @pytest.mark.parametrize(
     "text",
-    ["epochs=3", "training.epochs=0", "training.epochs=many", "input.size=20", "models.x=1", "training.epochs", "=3"],
+    [
+        "epochs=3",
+        "training.epochs=0",
+        "training.epochs=many",
+        "input.size=20",
+        "models.x=1",
+        "training.epochs",
+        "=3",
+        "training.learning_rate=NaN",
+    ],
 )
 def test_a_change_that_makes_no_sense_is_one_sentence(text):
     with pytest.raises(UserError, match=r"^[^\n]+$"):
