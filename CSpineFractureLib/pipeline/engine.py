@@ -113,13 +113,15 @@ class Engine:
     def _load(self, task: str, entry: ModelEntry, device: str) -> tuple[Any, ModelInfo]:
         """From the cache or the store, by the hash of the weights: newly installed ones take the place of the old.
 
-        Always moved to ``device``, for a fallback may have left the network on the CPU.
+        Moved to ``device`` where it is not there, for a fallback may have left the network on the CPU.
         """
         key = (task, entry.name)
         cached = self._models.get(key)
         if cached is None or cached[1].sha256 != entry.sha256:
             cached = self._models[key] = self._open_store().load(entry, device)
-        cached[0].to(device)
+        weight = next(cached[0].parameters(), None)
+        if weight is None or str(weight.device) != str(device):  # asked one by one, hundreds of tensors take a while
+            cached[0].to(device)
         return cached
 
     def _open_store(self) -> WeightsStore:

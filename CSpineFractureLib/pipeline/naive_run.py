@@ -12,6 +12,9 @@ differs from the document, for the shipped networks know other pictures than who
 * Slices that the profile leaves out (between its steps, beyond the column) are classified and detected all the same,
   after the others, and the answers are dropped. They have a time of their own (``left-out slices``).
 * The column-locator, which the document does not have, looks at one sagittal slice at a time, without PNG.
+
+So its networks see other pictures than the profile's: rounded to 8 bits, and padded, which changes what a convolution
+makes of their edges. Findings are therefore also compared with ``same_pictures``: PNG of 16 bits, at their own size.
 """
 
 from __future__ import annotations
@@ -46,6 +49,8 @@ from CSpineFractureLib.volume.read import read_volume
 PROFILE = "two-stage"
 LEFT_OUT = "left-out slices"
 PREDICT_SIZE = 512
+SHALLOW, DEEP = 255, 65535
+"""The brightest pixel of a PNG with 8 or 16 bits."""
 LEAST_SCORE = 0.10
 """Of a box that ``predict`` keeps: the profile's own threshold of vertebra boxes."""
 
@@ -67,10 +72,13 @@ class NaiveEngine:
         Where weights come from.
     device
         A torch device as a string.
+    same_pictures
+        The networks see the pictures of the profile: of its sizes, and rounded to 16 bits in place of 8. Slices that
+        the profile leaves out are left out then.
     """
 
-    def __init__(self, store: WeightsStore, device: str = "cpu") -> None:
-        self._store, self._device = store, device
+    def __init__(self, store: WeightsStore, device: str = "cpu", same_pictures: bool = False) -> None:
+        self._store, self._device, self._same_pictures = store, device, same_pictures
         self._loaded: dict[str, tuple[nn.Module, ModelInfo]] = {}
         self._pictures = Path()
 
@@ -109,7 +117,8 @@ class NaiveEngine:
             seconds = dict(context.timings_s)
             seconds["other"] = max(0.0, taken - sum(seconds.values()) + seconds["read"] + seconds["models"])
             start = time.perf_counter()
-            _look_at_the_rest(CanonicalView.of(volume), networks, context)
+            if not self._same_pictures:
+                _look_at_the_rest(CanonicalView.of(volume), networks, context)
             seconds[LEFT_OUT] = time.perf_counter() - start
         return NaiveRun(output, seconds)
 
@@ -120,9 +129,9 @@ class NaiveEngine:
         if task not in self._loaded:
             network, info = self._store.load(self._find(task), self._device)
             if task in (DETECTOR, FRACTURES):
-                network = PredictedByUltralytics(network, self._picture)
+                network = PredictedByUltralytics(network, self._picture, self._same_pictures)
             elif task == CLASSIFIER:
-                network = ClassifiedFromFiles(network, self._picture)
+                network = ClassifiedFromFiles(network, self._picture, DEEP if self._same_pictures else SHALLOW)
             self._loaded[task] = network, info
         return self._loaded[task]
 
@@ -147,9 +156,9 @@ class _OneByOne(RunContext):
 class ClassifiedFromFiles(nn.Module):
     """A slice classifier whose pictures take the way over a PNG; each alone, unless gradients are wanted."""
 
-    def __init__(self, network: nn.Module, picture: Callable[[str, int], Path]) -> None:
+    def __init__(self, network: nn.Module, picture: Callable[[str, int], Path], brightest: int) -> None:
         super().__init__()
-        self.network, self.picture, self.looked_at = network, picture, 0
+        self.network, self.picture, self.brightest, self.looked_at = network, picture, brightest, 0
         self.eval()
 
     @property
@@ -158,11 +167,11 @@ class ClassifiedFromFiles(nn.Module):
         return self.network.last_conv
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits ``[n, classes]`` of images ``[n, c, h, w]`` 0..1, which reach the network with 8 bits."""
+        """Logits ``[n, classes]`` of images ``[n, c, h, w]`` 0..1, which reach the network with the bits of a PNG."""
         read = []
         for image in images:
             path = self.picture("classify", self.looked_at)
-            write_picture(image, path)
+            write_picture(image, path, self.brightest)
             read.append(read_picture(path, image.shape[0]).to(images.device))
             self.looked_at += not torch.is_grad_enabled()
         if torch.is_grad_enabled():
@@ -173,13 +182,16 @@ class ClassifiedFromFiles(nn.Module):
 class PredictedByUltralytics(nn.Module):
     """A YOLO network run by ultralytics' predictor on PNG files of 512 x 512 pixels, one at a time.
 
+    With ``same_pictures`` the files have the pictures' own size (multiples of 32) and 16 bits, which ``predict`` cannot
+    read itself.
+
     ``predict`` keeps only the best class of a box; what the network itself said (all classes) is caught on the way and
     handed on, since the profile names levels by all of them.
     """
 
-    def __init__(self, network: nn.Module, picture: Callable[[str, int], Path]) -> None:
+    def __init__(self, network: nn.Module, picture: Callable[[str, int], Path], same_pictures: bool = False) -> None:
         super().__init__()
-        self.network, self.picture, self.looked_at = network, picture, 0
+        self.network, self.picture, self.same_pictures, self.looked_at = network, picture, same_pictures, 0
         self._said: list[torch.Tensor] = []
         self._predictor: Any = None
         network.register_forward_hook(lambda module, inputs, said: self._said.append(said))
@@ -193,18 +205,19 @@ class PredictedByUltralytics(nn.Module):
         answers = []
         for image in images:
             path = self.picture("detect", self.looked_at)
-            channels, height, width = image.shape
-            canvas = torch.zeros(channels, max(PREDICT_SIZE, height), max(PREDICT_SIZE, width))
-            canvas[:, :height, :width] = image
-            write_picture(canvas, path)
-            self._predict(path, images.device)
+            if self.same_pictures:
+                write_picture(image, path, DEEP)
+                self._predict(read_picture(path, len(image))[None], path.parent, images.device)
+            else:
+                write_picture(_padded(image), path)
+                self._predict(str(path), path.parent, images.device)
             said = self._said[-1]
             answers.append(said[0] if isinstance(said, (list, tuple)) else said)
             self._said.clear()
             self.looked_at += 1
         return torch.cat(answers)
 
-    def _predict(self, path: Path, device: torch.device) -> list[Any]:
+    def _predict(self, source: str | torch.Tensor, folder: Path, device: torch.device) -> list[Any]:
         if self._predictor is None:
             overrides = {
                 "task": "detect",
@@ -214,12 +227,20 @@ class PredictedByUltralytics(nn.Module):
                 "device": str(device),
                 "save": False,
                 "verbose": False,
-                "project": str(path.parent),
+                "project": str(folder),
             }
             self._predictor = _predictor_class()(overrides=overrides)
             self._predictor.setup_model(self.network, verbose=False)
-        found = self._predictor(source=str(path))
+        found = self._predictor(source=source)
         return [result.boxes.data.cpu().numpy() for result in found]
+
+
+def _padded(image: torch.Tensor) -> torch.Tensor:
+    """The picture ``[c, h, w]`` in the upper left corner of at least 512 x 512 pixels."""
+    channels, height, width = image.shape
+    canvas = torch.zeros(channels, max(PREDICT_SIZE, height), max(PREDICT_SIZE, width))
+    canvas[:, :height, :width] = image
+    return canvas
 
 
 def _predictor_class() -> type:
@@ -258,9 +279,12 @@ def _classifier_pictures(view: CanonicalView, context: RunContext) -> Callable[[
     return lambda k: seen.picture(view, k, middle)[0]
 
 
-def write_picture(image: torch.Tensor, path: Path) -> None:
-    """Write an image ``[c, h, w]`` 0..1, grey or R, G, B, as an 8-bit PNG. Raises ``OSError`` when it cannot."""
-    pixels = (image.detach().cpu().numpy() * 255).round().astype(np.uint8)
+def write_picture(image: torch.Tensor, path: Path, brightest: int = SHALLOW) -> None:
+    """Write an image ``[c, h, w]`` 0..1, grey or R, G, B, as a PNG; ``brightest`` is ``SHALLOW`` (8 bits) or ``DEEP``.
+
+    Raises ``OSError`` when it cannot.
+    """
+    pixels = (image.detach().cpu().numpy() * brightest).round().astype(np.uint8 if brightest == SHALLOW else np.uint16)
     pixels = pixels[0] if len(pixels) == 1 else np.ascontiguousarray(np.moveaxis(pixels, 0, 2)[:, :, ::-1])
     if not cv2.imwrite(str(path), pixels):
         message = f"{path}: cannot be written; free some space in the folder for temporary files."
@@ -268,7 +292,8 @@ def write_picture(image: torch.Tensor, path: Path) -> None:
 
 
 def read_picture(path: Path, channels: int) -> torch.Tensor:
-    """A PNG as float32 ``[c, h, w]`` 0..1, as ``write_picture`` took it (rounded to 8 bits)."""
-    pixels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR)
-    pixels = pixels[None] if channels == 1 else np.ascontiguousarray(np.moveaxis(pixels[:, :, ::-1], 2, 0))
-    return torch.from_numpy(pixels).float() / 255
+    """A PNG as float32 ``[c, h, w]`` 0..1, as ``write_picture`` took it (rounded to its bits)."""
+    colours = cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR
+    pixels = cv2.imread(str(path), colours | cv2.IMREAD_ANYDEPTH)
+    values = torch.from_numpy(pixels.astype(np.float32) / np.iinfo(pixels.dtype).max)
+    return values[None] if channels == 1 else values.flip(2).movedim(2, 0).contiguous()

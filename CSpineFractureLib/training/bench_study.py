@@ -13,6 +13,7 @@ from typing import Any
 
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.findings.study_output import StudyOutput
+from CSpineFractureLib.findings.study_result import StudyResult
 from CSpineFractureLib.models.store import WeightsStore
 from CSpineFractureLib.pipeline.engine import Engine
 from CSpineFractureLib.pipeline.naive_run import LEFT_OUT, NaiveEngine
@@ -89,7 +90,7 @@ def measure_study(source: Path, plan: BenchPlan, show: Callable[[str, int, int],
     """
     plan.check()
     steps = itertools.count()
-    total = 2 + plan.queued + plan.repeat * (2 + plan.baseline)
+    total = 2 + plan.queued + plan.repeat * (2 + plan.baseline) + plan.baseline
     samples, recorder = Samples(), CallRecorder()
     engine = Engine(RecordingStore(recorder), plan.device)
 
@@ -116,6 +117,12 @@ def measure_study(source: Path, plan: BenchPlan, show: Callable[[str, int, int],
             tell("Timing the naive execution")
             found = _add_baseline(samples, naive, source, seconds, worked)
         samples.add_group("cpu_s", worked)
+    agreements = {"agreement": None, "agreement_as_document": None}
+    if naive is not None:
+        agreements["agreement_as_document"] = agreement(output.result, found.result)
+        del naive, found
+        tell("Comparing with the naive execution")
+        agreements["agreement"] = agreement(output.result, _naive_findings(source, str(output.result.device)))
     absent = {"overhead": None, "speedup_over_baseline": None, "forward_s": {}}
     return {
         "profile": output.result.profile,
@@ -126,7 +133,7 @@ def measure_study(source: Path, plan: BenchPlan, show: Callable[[str, int, int],
         **absent,
         **samples.medians(),
         **report,
-        "agreement": None if found is None else agreement(output.result, found.result),
+        **agreements,
         "calls": {task: {"calls": len(c), "images": sum(o.images for o in c)} for task, c in recorder.calls.items()},
         "ranges": samples.ranges(),
     }
@@ -200,6 +207,11 @@ def _time_writing(volume: CTVolume, output: StudyOutput) -> dict[str, float | No
         whole = time.perf_counter() - start
     rendering = output.result.timings_s.get("render")
     return {"writing_s": whole - (rendering or 0.0), "rendering_s": rendering}
+
+
+def _naive_findings(source: Path, device: str) -> StudyResult:
+    """What the naive execution finds where its networks see the same pictures."""
+    return NaiveEngine(WeightsStore(), device, same_pictures=True).run(source).output.result
 
 
 def _naive_engine(device: str) -> NaiveEngine:

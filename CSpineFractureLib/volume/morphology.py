@@ -36,6 +36,8 @@ def dilated(mask: np.ndarray, times: int = 1) -> np.ndarray:
 def highest_around(values: np.ndarray, reach: tuple[int, ...]) -> np.ndarray:
     """The highest value so many voxels to either side along each axis, as ``scipy.ndimage.maximum_filter`` of a box."""
     for axis, most in enumerate(reach):
+        if not most:
+            continue
         result = values.copy()
         old, new = np.moveaxis(values, axis, 0), np.moveaxis(result, axis, 0)
         for by in range(1, most + 1):

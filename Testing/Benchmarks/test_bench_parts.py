@@ -15,7 +15,9 @@ from CSpineFractureLib.models.yolo import build_yolo, fuse_for_inference
 from CSpineFractureLib.phantom.study import PhantomStudy
 from CSpineFractureLib.pipeline.classify import CLASSIFIER
 from CSpineFractureLib.pipeline.naive_run import (
+    DEEP,
     PREDICT_SIZE,
+    SHALLOW,
     NaiveEngine,
     PredictedByUltralytics,
     read_picture,
@@ -128,13 +130,14 @@ def test_boxes_apart_share_nothing():
     assert box_iou([[0, 0, 0], [1, 1, 1]], [[2, 0, 0], [3, 1, 1]]) == 0.0
 
 
+@pytest.mark.parametrize("brightest", [SHALLOW, DEEP])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_picture_survives_its_file_up_to_8_bits(tmp_path, channels):
+def test_a_picture_survives_its_file_up_to_its_bits(tmp_path, channels, brightest):
     image = torch.rand(channels, 9, 7, generator=torch.Generator().manual_seed(0))
-    write_picture(image, tmp_path / "picture.png")
+    write_picture(image, tmp_path / "picture.png", brightest)
     again = read_picture(tmp_path / "picture.png", channels)
     assert again.shape == image.shape
-    assert (again - image).abs().max() <= 0.5 / 255 + 1e-6
+    assert 0 < (again - image).abs().max() <= 0.5 / brightest + 1e-6
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -152,14 +155,28 @@ def test_predict_shows_the_network_the_picture_in_the_corner_of_512_pixels(tmp_p
     torch.testing.assert_close(said, expected, rtol=1e-3, atol=1e-3)
 
 
-def test_a_warmed_up_naive_execution_explains_a_picture_from_its_file(tmp_path):
-    engine = NaiveEngine(WeightsStore(user=tmp_path / "none"))
+@pytest.mark.parametrize("channels", [1, 3])
+def test_predict_can_show_the_network_the_picture_as_it_is(tmp_path, channels):
+    torch.manual_seed(0)
+    network = fuse_for_inference(build_yolo("yolov8n", 2, channels)).requires_grad_(False)
+    image = torch.rand(1, channels, 96, 128)
+    with torch.no_grad():
+        expected = network(image)[0]
+        naive = PredictedByUltralytics(network, lambda task, number: tmp_path / f"{task}-{number}.png", True)
+        said = naive(image)
+    assert [path.name for path in tmp_path.iterdir()] == ["detect-0.png"]
+    torch.testing.assert_close(said, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(("same_pictures", "brightest"), [(False, SHALLOW), (True, DEEP)])
+def test_a_warmed_up_naive_execution_explains_a_picture_from_its_file(tmp_path, same_pictures, brightest):
+    engine = NaiveEngine(WeightsStore(user=tmp_path / "none"), same_pictures=same_pictures)
     engine.warm_up()
     engine._pictures = tmp_path
     network, _ = engine._load(CLASSIFIER)
     images = torch.rand(1, 1, 224, 224, generator=torch.Generator().manual_seed(0))
     found = slice_grad_cam(network, images, normalise=False)
-    expected = slice_grad_cam(network.network, (images * 255).round() / 255, normalise=False)
+    expected = slice_grad_cam(network.network, (images * brightest).round() / brightest, normalise=False)
     np.testing.assert_allclose(found, expected, atol=1e-6)
     assert expected.any()
     assert len(list(tmp_path.glob("classify-*.png"))) == 1

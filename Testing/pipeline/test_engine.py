@@ -86,8 +86,17 @@ class CountingStore:
 
 
 class EmptyNetwork:
+    """One weight, which says where it is."""
+
+    def __init__(self):
+        self.device, self.moves = "cpu", 0
+
+    def parameters(self):
+        yield self
+
     def to(self, device):
         self.device = device
+        self.moves += 1
 
 
 def run_with_models(volume, context):
@@ -106,6 +115,23 @@ def test_models_are_loaded_once_and_named_in_the_result(volume):
         ("task-a", "net of fake-with-models"),
         ("task-b", "net of fake-with-models"),
     ]
+
+
+def test_a_network_is_moved_only_when_a_fallback_has_left_it_elsewhere(volume):
+    seen = []
+
+    def look(volume, context):
+        seen.append(context.load("task-a")[0])
+        return fake_profile.run(volume, context)
+
+    register_profile(Profile("fake-with-models", "", tasks=("task-a",), run=look))
+    engine = Engine(CountingStore(), device="cpu")
+    engine.run_study(volume, "fake-with-models")
+    assert seen[0].moves == 0
+    seen[0].device = "cuda:0"
+    engine.run_study(volume, "fake-with-models")
+    assert seen[1] is seen[0]
+    assert (seen[0].device, seen[0].moves) == ("cpu", 1)
 
 
 def test_newly_installed_weights_are_loaded_in_place_of_the_old(volume):
