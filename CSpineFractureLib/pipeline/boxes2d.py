@@ -42,38 +42,41 @@ def follow_column(slices: list[list[SliceBox]], step_mm: float, reach_mm: float 
     if not any(b is not None for b in strongest):
         return [[] for _ in slices]
     states = [sorted(boxes, key=lambda b: -b.strength)[:6] for boxes in slices]
-    best: list[tuple[float, np.ndarray, tuple[int, int] | None, SliceBox]] = []
-    table: list[list[int]] = []
-    for n, boxes in enumerate(states):
-        row = []
-        for box in boxes:
-            score, back = box.strength, None
-            for older in range(max(0, n - max(3, round(24 / step_mm))), n):
-                gap = (n - older) * step_mm
-                for index in table[older]:
-                    previous = best[index]
-                    jump = float(np.linalg.norm(box.middle - previous[1]))
-                    cost = 0.25 * max(0.0, jump - 6.0 - 0.7 * gap) / 10 * 4 + 0.05 * (n - older - 1)
-                    if previous[0] + box.strength - cost > score:
-                        score, back = previous[0] + box.strength - cost, index
-            best.append((score, box.middle, back, box))
-            row.append(len(best) - 1)
-        table.append(row)
-    index = int(np.argmax([b[0] for b in best]))
-    path: list[SliceBox] = []
-    while index is not None:
-        path.append(best[index][3])
-        index = best[index][2]
-    path.sort(key=lambda b: b.k)
+    path = sorted(_best_path(states, step_mm), key=lambda b: b.k)
     at = np.array([b.k for b in path], float)
     middles = np.array([b.middle for b in path])
     kept = []
     for boxes in slices:
-        near = []
-        for box in boxes:
-            centre = np.array([np.interp(box.k, at, middles[:, axis]) for axis in (0, 1)])
-            beyond = max(at[0] - box.k, box.k - at[-1], 0)
-            if np.linalg.norm(box.middle - centre) < reach_mm and beyond == 0:
-                near.append(box)
-        kept.append(near)
+        k = np.array([box.k for box in boxes], float)
+        centres = np.stack([np.interp(k, at, middles[:, axis]) for axis in (0, 1)], axis=1)
+        away = np.linalg.norm(np.array([box.middle for box in boxes]).reshape(-1, 2) - centres, axis=1)
+        near = (away < reach_mm) & (k >= at[0]) & (k <= at[-1])
+        kept.append([box for box, is_near in zip(boxes, near, strict=True) if is_near])
     return kept
+
+
+def _best_path(states: list[list[SliceBox]], step_mm: float) -> list[SliceBox]:
+    """The boxes of the path that ``follow_column`` describes, from its last slice to its first."""
+    boxes = [box for one in states for box in one]
+    rows = np.repeat(np.arange(len(states)), [len(one) for one in states])
+    middles, strengths = np.array([box.middle for box in boxes]), np.array([box.strength for box in boxes])
+    first = np.searchsorted(rows, np.arange(len(states) + 1))
+    scores, back = strengths.copy(), np.full(len(boxes), -1)
+    for n in range(len(states)):
+        own, before = slice(first[n], first[n + 1]), slice(first[max(0, n - max(3, round(24 / step_mm)))], first[n])
+        if own.start == own.stop or before.start == before.stop:
+            continue
+        apart = n - rows[before]
+        jump = np.linalg.norm(middles[own, None] - middles[before], axis=2)
+        cost = 0.25 * np.maximum(0.0, jump - 6.0 - 0.7 * (apart * step_mm)) / 10 * 4 + 0.05 * (apart - 1)
+        sums = scores[before] + strengths[own, None] - cost
+        best = sums.argmax(axis=1)
+        highest = sums.max(axis=1)
+        goes_on = highest > strengths[own]
+        scores[own] = np.where(goes_on, highest, strengths[own])
+        back[own] = np.where(goes_on, before.start + best, -1)
+    path, index = [], int(scores.argmax())
+    while index >= 0:
+        path.append(boxes[index])
+        index = int(back[index])
+    return path

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import cv2
 import numpy as np
 from scipy import ndimage
 
@@ -130,11 +131,15 @@ def noise_hu(hu: np.ndarray, where: np.ndarray, spacing_mm: tuple[float, float, 
     """
     if max(spacing_mm[:2]) > COARSEST_NOISE_MM:
         return None
-    size = (1, round(PATCH_MM / spacing_mm[1]), round(PATCH_MM / spacing_mm[0]))
-    values = np.clip(hu, -1024, 3071).astype(np.float32)
-    mean = ndimage.uniform_filter(values, size)
-    spread = np.sqrt(np.maximum(0, ndimage.uniform_filter(values * values, size) - mean * mean))
-    spreads = spread[where & (mean > TISSUE_HU[0]) & (mean < TISSUE_HU[1])]
+    size = (round(PATCH_MM / spacing_mm[0]), round(PATCH_MM / spacing_mm[1]))
+    found = []
+    for plane, shown in zip(hu, where, strict=True):
+        values = np.clip(plane, -1024, 3071).astype(np.float32)
+        mean = cv2.blur(values, size, borderType=cv2.BORDER_REFLECT)
+        square = cv2.blur(values * values, size, borderType=cv2.BORDER_REFLECT)
+        soft = shown & (mean > TISSUE_HU[0]) & (mean < TISSUE_HU[1])
+        found.append(np.sqrt(np.maximum(0, square[soft] - mean[soft] * mean[soft])))
+    spreads = np.concatenate(found)
     if len(spreads) < FEWEST_SQUARES:
         return None
     counts = np.bincount(spreads[spreads < LARGEST_HU].astype(int), minlength=1)

@@ -8,6 +8,7 @@ swapped and flipped, voxels are not interpolated), so flipped storage gives iden
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -46,7 +47,7 @@ class CanonicalView:
         matrix[:3, 3] = origin
         return cls(_rearranged(volume.hu, order, flips), matrix, order, flips)
 
-    @property
+    @cached_property
     def spacing_mm(self) -> tuple[float, float, float]:
         """Voxel size along i, j, k in mm."""
         return tuple(float(np.linalg.norm(self.ijk_to_ras[:3, axis])) for axis in range(3))

@@ -52,11 +52,11 @@ def read_image_file(path: Path, kind: str) -> CTVolume:
             copy_without_matrices(path, header, plain)
             image = _read(plain, path, ".nii")
         matrix = sheared
-    values = sitk.GetArrayViewFromImage(image)  # no copy: check_hu makes one
+    values = np.asarray(_Voxels(image))
     values = values.reshape(values.shape[-3:])
     if values.dtype.kind == "f":
         _check_numbers(path, int(values.size - np.count_nonzero(np.isfinite(values))))
-    hu, notices = check_hu(values, path.name)
+    hu, notices = check_hu(values, path.name, copy=False)
     del values, image
     if abs(np.linalg.det(matrix)) < 1e-9 or not np.isfinite(matrix).all():
         message = f"'{path.name}' has no usable orientation matrix; export it again with its geometry."
@@ -64,6 +64,16 @@ def read_image_file(path: Path, kind: str) -> CTVolume:
     volume = _upright(CTVolume(hu=hu, ijk_to_ras=matrix, notices=notices))
     turned = orientation_notice(volume.ijk_to_ras[:3, 2])
     return volume.with_notices(turned) if turned else volume
+
+
+class _Voxels:
+    """What ``np.asarray`` makes an array from without a copy; the array keeps this, and so the image, alive."""
+
+    def __init__(self, image: sitk.Image) -> None:
+        self._image = image
+        self._view = sitk.GetArrayViewFromImage(image)
+        place, _ = self._view.__array_interface__["data"]
+        self.__array_interface__ = {**self._view.__array_interface__, "data": (place, False)}
 
 
 def _read(path: Path, named: Path, kind: str) -> sitk.Image:

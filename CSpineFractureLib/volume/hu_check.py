@@ -12,15 +12,17 @@ OFFSET = 1024
 """The intercept nearly every scanner uses; values stored without it are HU + 1024."""
 
 
-def check_hu(values: np.ndarray, name: str) -> tuple[np.ndarray, tuple[Notice, ...]]:
+def check_hu(values: np.ndarray, name: str, copy: bool = True) -> tuple[np.ndarray, tuple[Notice, ...]]:
     """Give int16 Hounsfield units (same shape, at least -1024) or refuse.
 
     Parameters
     ----------
     values
-        Any real array; only ordinary numbers (no NaN). It is not changed, and the answer is a copy.
+        Any real array; only ordinary numbers (no NaN). It is not changed.
     name
         The input's name for messages.
+    copy
+        The answer is a copy; without, int16 values of at least -1024 are given back themselves.
 
     Values are taken as HU where they hold air (below -500) and tissue (above -200), or fat, soft tissue and bone about
     their usual values. Values that start near 0 and hold air near 0 and soft tissue near 1064 are HU + 1024: they are
@@ -56,7 +58,8 @@ def check_hu(values: np.ndarray, name: str) -> tuple[np.ndarray, tuple[Notice, .
         message = f"'{name}' holds no air (lowest value {low:.0f} HU): it is cropped or its values are clipped."
         notices = (Notice("no-air", message),)
     if values.dtype == np.int16:
-        return np.maximum(values, -OFFSET), notices
+        is_done = not copy and values.min() >= -OFFSET
+        return values if is_done else np.maximum(values, -OFFSET), notices
     if values.dtype.kind == "f":
         values = np.rint(values)
     return np.clip(values, -OFFSET, np.iinfo(np.int16).max).astype(np.int16), notices
