@@ -122,7 +122,7 @@ register_profile(
         "unet-cracknet",
         "Three bone windows, U-Net segments, CrackNet with BiLSTM per vertebra",
         tasks=("segmentation",),
-        optional=("vertebra-detector", "vertebra-fracture"),
+        optional=("column-locator", "vertebra-detector", "vertebra-fracture"),
         run="CSpineFractureLib.pipeline.unet_cracknet:run",
         explains=True,
     )

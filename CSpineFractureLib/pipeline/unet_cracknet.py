@@ -1,7 +1,8 @@
 """The ``unet-cracknet`` profile: document 002 on a whole CT.
 
 A U-Net names the voxels of every axial slice in three bone windows; read in order along the column and cleaned in 3D
-they are true segments of C1-C7. Each vertebra that is seen whole is cut out by its largest extent (YOLOv5 boxes where
+they are true segments of C1-C7. A small one that sees squares around the column says what is bone, and the column
+locator names it. Each vertebra that is seen whole is cut out by its largest extent (YOLOv5 boxes where
 there are weights, else the segment), and a network with a bidirectional LSTM reads 30 slices through it and tells how
 likely it is fractured. Without weights for that network the segments stand alone.
 """

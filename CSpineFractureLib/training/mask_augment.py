@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch.nn import functional
@@ -18,7 +19,9 @@ from CSpineFractureLib.errors import UserError
 
 DISTORTIONS = ("grid", "optical", "elastic")
 GRID_CELLS, ELASTIC_KNOTS = 5, 6
-MOST = {"rotation_deg": 180, "scale": 0.9, "holes": 64, "grid": 0.9, "optical": 0.9, "elastic": 0.5}
+LEAST_BLUR = 0.2
+"""Standard deviation in pixels, below which a Gaussian changes nothing."""
+MOST = {"rotation_deg": 180, "scale": 0.9, "holes": 64, "grid": 0.9, "optical": 0.9, "elastic": 0.5, "blur": 16}
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,9 @@ class MaskAugmentation:
     holes, hole
         Most square holes, and their largest edge as a share of the picture's; in them the slice is black and the map is
         background, for nothing can be seen there.
+    tone, blur
+        Largest change of contrast and brightness, as a share of white, and largest standard deviation of a Gaussian, in
+        pixels; half of the slices are blurred. Not in the document: real bone is duller than synthetic bone.
     """
 
     flip: float = 0.0
@@ -56,6 +62,8 @@ class MaskAugmentation:
     dropout: float = 0.0
     holes: int = 0
     hole: float = 0.0
+    tone: float = 0.0
+    blur: float = 0.0
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> MaskAugmentation:
@@ -87,7 +95,17 @@ class MaskAugmentation:
             picture, labels = picture.clone(), labels.clone()
             picture[:, top : top + edge, left : left + edge] = 0
             labels[top : top + edge, left : left + edge] = 0
-        return picture, labels
+        return self._toned(picture, rng), labels
+
+    def _toned(self, picture: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+        contrast, brightness, width, is_sharp = rng.uniform(-1, 1, 4)
+        if self.tone > 0:
+            picture = (picture * (1 + float(contrast) * self.tone) + float(brightness) * self.tone / 4).clamp(0, 1)
+        sigma = abs(width) * self.blur
+        if is_sharp < 0 and sigma > LEAST_BLUR:
+            picture = torch.from_numpy(cv2.GaussianBlur(picture.permute(1, 2, 0).numpy(), (0, 0), sigma))
+            picture = picture.permute(2, 0, 1)
+        return picture
 
     def coordinates(self, size: int, rng: np.random.Generator) -> np.ndarray | None:
         """Where each pixel comes from, ``[size, size, 2]`` as (x, y) from -1 to 1; ``None`` for no change.

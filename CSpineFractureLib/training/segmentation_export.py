@@ -25,6 +25,18 @@ def window_of(setup: Setup) -> str:
     return str(setup.system.model(setup.model).get("window") or setup.system.input["window"])
 
 
+def spacing_of(setup: Setup) -> float | None:
+    """Pixels of squares around the column in mm, ``None`` for whole slices. Raises ``UserError`` for other sizes."""
+    sizes = setup.system.input.get("spacing_mm") or [None]
+    size = sizes[0]
+    if size is None and set(sizes) == {None}:
+        return None
+    if len(set(sizes)) != 1 or isinstance(size, bool) or not isinstance(size, (int, float)) or size <= 0:
+        message = f"input.spacing_mm is {sizes}: use twice the same number of mm, or null for whole slices."
+        raise UserError(message)
+    return float(size)
+
+
 def input_of(setup: Setup) -> dict[str, Any]:
     """What the manifest will say of the images that the run's model takes."""
     window = window_of(setup)

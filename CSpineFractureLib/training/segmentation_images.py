@@ -12,6 +12,7 @@ from CSpineFractureLib.datasets.record import LEVELS
 from CSpineFractureLib.datasets.sources import read_source
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.training.run_images import already_made, check_classes, made_from, note_made, split_studies
+from CSpineFractureLib.training.segmentation_more import reviewed_columns
 from CSpineFractureLib.training.systems import System
 
 
@@ -29,12 +30,17 @@ def make_images(
     Split by patient as the system says: with ``5-fold`` the fold ``data.fold`` (0-4) is ``val`` and the others
     ``train``; all are ``test`` with ``single_set``. Goes on where an earlier try was broken off. Raises ``UserError``
     where ``out`` holds other images, no study has a mask, or a level is in no slice of a split.
+
+    ``data.more`` of the recipe names a folder of reviewed studies that are added to those of ``root`` (real CT from
+    ``cspine dataset sound``, say), and are divided by patient with them; a ``single_set`` is without them.
     """
     made = made_from(system.data, source, root, seed, single_set)
     if already_made(out, made):
         return
     options = _options(system, seed)
+    more = system.data.get("more") if not single_set else None
     records = [record for record in read_source(source, root) if record.load_levels is not None]
+    records += reviewed_columns(Path(str(more))) if more else []
     if not records:
         message = f"No study in '{root}' has a vertebra mask: choose other studies."
         raise UserError(message)
@@ -49,7 +55,7 @@ def make_images(
 
 
 def _options(system: System, seed: int) -> MaskOptions:
-    given = {key: value for key, value in system.data.items() if key not in ("split", "fold")}
+    given = {key: value for key, value in system.data.items() if key not in ("split", "fold", "more")}
     try:
         return MaskOptions(**{**given, "further": tuple(given.get("further") or ())}, seed=seed)
     except TypeError as error:

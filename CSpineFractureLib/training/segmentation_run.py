@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import lightning
+import numpy as np
 import torch
 from torch.utils.data import default_collate
 
@@ -19,7 +20,7 @@ from CSpineFractureLib.models.batches import run_batches
 from CSpineFractureLib.models.device import choose_device
 from CSpineFractureLib.models.unet import CLASSES
 from CSpineFractureLib.models.weights_file import load_weights
-from CSpineFractureLib.pipeline.unet_segment import winners
+from CSpineFractureLib.pipeline.unet_segment import winners, winners_around
 from CSpineFractureLib.training.epoch_data import EpochData
 from CSpineFractureLib.training.fit_options import FitOptions
 from CSpineFractureLib.training.lightning_fit import fit_lightning, one_sentence, telling
@@ -28,7 +29,7 @@ from CSpineFractureLib.training.lightning_log import OnEvent
 from CSpineFractureLib.training.mask_augment import MaskAugmentation
 from CSpineFractureLib.training.mask_pictures import MaskPictures
 from CSpineFractureLib.training.run_folder import RunFolder
-from CSpineFractureLib.training.segmentation_export import export_weights, new_network, window_of
+from CSpineFractureLib.training.segmentation_export import export_weights, new_network, spacing_of, window_of
 from CSpineFractureLib.training.segmentation_images import make_images
 from CSpineFractureLib.training.segmentation_measure import measure
 from CSpineFractureLib.training.segmentation_task import SegmentationTask
@@ -48,8 +49,9 @@ def slice_data(run: RunFolder, workers: int = 0) -> EpochData:
     """
     setup, system = run.setup, run.setup.system
     augmentation, common = MaskAugmentation.of(system.augmentation), (system.size, window_of(setup))
-    training = MaskPictures(run.images, "train", *common, augmentation, setup.seed)
-    validation = MaskPictures(run.images, "val", *common, most_per_study=system.data.get("most_per_study"))
+    spacing_mm, most = spacing_of(setup), system.data.get("most_per_study")
+    training = MaskPictures(run.images, "train", *common, augmentation, setup.seed, spacing_mm=spacing_mm)
+    validation = MaskPictures(run.images, "val", *common, most_per_study=most, spacing_mm=spacing_mm)
     batch = int(system.training["batch"])
     return EpochData(training, validation, batch, workers, watched=2 * batch)
 
@@ -80,7 +82,8 @@ def look(
     """
     system, network = run.setup.system, exported_network(run)
     split = "val" if set_name == "val" else "test"
-    pictures = MaskPictures(run.images_of(set_name), split, system.size, window_of(run.setup))
+    given = {"window": window_of(run.setup), "spacing_mm": spacing_of(run.setup)}
+    pictures = MaskPictures(run.images_of(set_name), split, system.size, **given)
     folder = run.path / f"segments-{set_name}"
     part = folder.with_name(folder.name + ".part")
 
@@ -89,7 +92,12 @@ def look(
         images = default_collate([pictures[index][0] for index in batch]).to(where)
         names = []
         for index, logits in zip(batch, network.to(where)(images), strict=True):
-            labels = winners(logits.float(), read_image(pictures.picture_file(index)).shape[:2])[0]
+            square = pictures.square(index)
+            if square is None:
+                labels = winners(logits.float(), read_image(pictures.picture_file(index)).shape[:2])[0]
+            else:
+                labels = np.zeros(square.shape, np.uint8)
+                labels[square.window()] = winners_around(logits.float(), square)[0]
             names.append(Path(pictures.rows[index]["mask"]).name)
             write_image(labels, part / names[-1])
         return names

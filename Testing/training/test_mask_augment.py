@@ -109,7 +109,7 @@ def test_nothing_switched_on_changes_nothing():
     assert torch.equal(map_, labels)
 
 
-@pytest.mark.parametrize("values", [{"blur": 0.1}, {"flip": 2}, {"holes": 1.5}, {"scale": -0.1}, {"move": True}])
+@pytest.mark.parametrize("values", [{"bright": 0.1}, {"flip": 2}, {"holes": 1.5}, {"scale": -0.1}, {"move": True}])
 def test_settings_that_cannot_be_used_are_one_sentence(values):
     with pytest.raises(UserError, match=f"augmentation.{next(iter(values))} is"):
         MaskAugmentation.of(values)
