@@ -17,13 +17,13 @@ from CSpineFractureLib.models.store import WeightsStore
 from CSpineFractureLib.pipeline.calibrated import (
     CALIBRATION_FILE,
     SCHEMA,
+    SOFT,
     Calibration,
     ScoreMap,
     calibration_of,
     read_calibration,
     write_calibration,
 )
-from CSpineFractureLib.pipeline.classify import FRACTURE
 from CSpineFractureLib.pipeline.context import RunContext
 from CSpineFractureLib.pipeline.engine import Engine
 from CSpineFractureLib.resources import resource_path
@@ -57,19 +57,21 @@ def outputs(tmp_path_factory):
     ]
     models = {one.task: one.sha256 for one in entries}
     slopes = {"below": MAP.below, "above": MAP.above}
-    found = Calibration("two-stage", 0.6, models, slopes, {"below": 2.0, "above": 0.5})
+    found = Calibration("two-stage", MAP.threshold, models, slopes, {"below": 2.0, "above": 0.5})
     write_calibration(found, store.user / CALIBRATION_FILE)
     engine = Engine(store, device="cpu")
-    return [engine.run_study(study.volume, "two-stage", thresholds=t)[1] for t in ({"calibration": 0}, {})]
+    return [engine.run_study(study.volume, "two-stage", thresholds=t)[1] for t in ({"calibration": 0, "fracture": 0.6}, {})]
 
 
 def test_the_map_rises_everywhere_and_the_threshold_becomes_one_half():
     scores = np.linspace(0.001, 0.999, 500)
     assert (np.diff(MAP.probability(scores)) > 0).all()
     assert MAP.probability(0.6) == pytest.approx(0.5)
-    assert logit(MAP.probability(0.4)) == pytest.approx(-5.0 * np.sqrt(logit(0.6) - logit(0.4)))
+    below = np.sqrt(SOFT + logit(0.6) - logit(0.4)) - np.sqrt(SOFT)
+    assert logit(MAP.probability(0.4)) == pytest.approx(-5.0 * below)
     assert logit(MAP.probability(0.9)) == pytest.approx(0.8 * (logit(0.9) - logit(0.6)))
     assert 0 < MAP.probability(0.0) < MAP.probability(1.0) < 1
+    assert MAP.probability(0.6) - MAP.probability(0.597) < 0.03
 
 
 @pytest.mark.parametrize("probability", [0.05, 0.3, 0.5, 0.7, 0.95])
@@ -131,7 +133,7 @@ def test_findings_are_the_same_as_from_scores(outputs):
     assert np.array_equal(raw.labels, shown.labels)
     suspected = [[row.level for row in result_rows(o.result) if row.assessment == SUSPECTED] for o in (raw, shown)]
     assert suspected == [["C4"], ["C4"]]
-    assert [o.result.thresholds["fracture"] for o in (raw, shown)] == [FRACTURE, 0.5]
+    assert [o.result.thresholds["fracture"] for o in (raw, shown)] == [0.6, 0.5]
 
 
 def test_levels_slices_and_study_show_probabilities(outputs):
