@@ -23,8 +23,8 @@ AROUND_MM = 4.0
 END_MM = 30.0
 """From the lower end of what YOLO saw, up to which its names count less: it takes the last vertebra for C7."""
 SEEN_MM, SEEN = 8.0, 0.4
-"""YOLO must see one of the bodies as cervical, in slices so near and with such a score. In 40 real heads and chests
-without a neck (cut out of the marked CT) its best score at what the map takes for bodies is 0.25; in 69 copies of the
+"""YOLO must see one of the bodies as cervical, in slices so near and with such a score. In 44 real heads and chests
+without a neck (cut out of the marked CT) its best score at what the map takes for bodies is 0.25; in 67 copies of the
 same CT cut off above, below or at both ends, the least is 0.74."""
 BOX_CLASS, BOX_PIXELS = 128, 4
 """Of 255: what belongs to a box; and the fewest such voxels of a level in a slice."""
