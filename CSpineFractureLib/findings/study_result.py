@@ -96,6 +96,10 @@ class VertebraFinding:
         return self.box.hull_ras()
 
 
+BY_CAM = "Without a box of the fracture detector: placed by Grad-CAM."
+"""Comment of a finding that the program could place by Grad-CAM only."""
+
+
 @dataclass
 class FractureFinding:
     """One suspected fracture."""

@@ -7,7 +7,7 @@ machines"), a slope for either side of the decision threshold. With ``way = logi
     logit(probability) = -below * (sqrt(SOFT - way) - sqrt(SOFT)) below the threshold, above * way from it on.
 
 The root lets probabilities fall quickly below the threshold, where nearly all levels are sound; ``SOFT`` keeps it from
-falling at once, so that a score that differs by 0.0035 changes no probability by more than 0.02. The map rises
+falling at once, so that a score that differs by 0.0035 changes a level's probability by 0.022 at most. The map rises
 everywhere, so no area under a ROC curve changes, and the threshold becomes 0.5, so the findings stay the same: one
 threshold serves levels, slices and study, whatever the fit. The price is that a probability just above 0.5 is too high.
 All decisions are taken on scores; what a result shows, and the threshold ``fracture`` in it, are probabilities.
@@ -26,7 +26,7 @@ from scipy.special import expit, logit
 
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.findings.atomic_file import write_text_atomically
-from CSpineFractureLib.findings.study_result import StudyResult
+from CSpineFractureLib.findings.study_result import BY_CAM, StudyResult
 from CSpineFractureLib.pipeline.context import RunContext
 from CSpineFractureLib.pipeline.suspicion import SliceSuspicion
 
@@ -98,10 +98,13 @@ class Calibration:
         return float(max(self.study_map.probability(worst), self.level_map.probability(worst)))
 
     def show(self, result: StudyResult) -> None:
-        """Put probabilities in place of the scores of levels and study."""
+        """Put probabilities in place of the scores of levels, study and findings that are as sure as their level."""
         for one in result.vertebrae:
             if one.fracture_probability is not None:
                 one.fracture_probability = float(self.level_map.probability(one.fracture_probability))
+        for finding in result.fractures:
+            if finding.comment == BY_CAM:
+                finding.confidence = float(self.level_map.probability(finding.confidence))
         if result.study.fracture_probability is not None:
             result.study.fracture_probability = self.study_probability(result.study.fracture_probability)
 
@@ -147,8 +150,8 @@ def read_calibration(path: str | Path) -> Calibration:
         found, fault = None, f"{type(error).__name__}: {error}"
     if found is None or fault:
         message = (
-            f"{path} is no calibration of this version ({fault}): make it again with 'cspine evaluate calibration'"
-            " or reinstall CSpineFracture."
+            f"{path} is no calibration of this version ({fault}): make it again with 'cspine evaluate calibration',"
+            " delete it or reinstall CSpineFracture."
         )
         raise UserError(message)
     return found

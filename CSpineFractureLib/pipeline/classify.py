@@ -67,7 +67,7 @@ def _explain(view: CanonicalView, suspicious: list[SliceSuspicion], context: Run
     else:
         context.warn(
             "no-fracture-detector",
-            "There are no weights for the fracture-detector: fractures were judged by slice, without boxes.",
+            "There are no weights for the fracture-detector: fractures were judged by slice and placed by Grad-CAM.",
         )
     least = context.threshold("fracture_box", FRACTURE_BOX)
 

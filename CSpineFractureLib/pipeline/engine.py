@@ -119,8 +119,8 @@ class Engine:
         cached = self._models.get(key)
         if cached is None or cached[1].sha256 != entry.sha256:
             cached = self._models[key] = self._open_store().load(entry, device)
-        weight = next(cached[0].parameters(), None)
-        if weight is None or str(weight.device) != str(device):  # asked one by one, hundreds of tensors take a while
+        weights = [*cached[0].parameters()]  # asked one by one for their device, hundreds of tensors take a while
+        if not weights or {str(weights[0].device), str(weights[-1].device)} != {str(device)}:
             cached[0].to(device)
         return cached
 

@@ -1,7 +1,7 @@
 """From a CT to the levels it shows: a YOLO network boxes C1-C7 in axial slices, and the boxes are fused.
 
-Where there is a sagittal network (see ``locate``), it names the levels first, and its boxes stand in where YOLO's fail;
-without a vertebra that both see, nothing is found.
+Where there is a sagittal network (see ``locate``) and it sees tissue, it names the levels first, and its boxes stand in
+where YOLO's fail; without a vertebra that both see, nothing is found.
 
 The network is the shipped one (1 mm pixels, three slabs as channels, C1-C7 and thorax), or one of documents 000 and 003
 (whole slices in the bone window, C1-C7), as its manifest entry says.

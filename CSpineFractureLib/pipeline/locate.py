@@ -21,7 +21,7 @@ AROUND = 2
 AROUND_MM = 4.0
 """In height, around a place: slices of which YOLO's names count."""
 END_MM = 30.0
-"""From the lower end of what YOLO saw, up to which its names count less: it takes the last vertebra for C7."""
+"""From the lowest slice that YOLO looked at, up to which its names count less: it takes the last vertebra for C7."""
 SEEN_MM, SEEN = 8.0, 0.4
 """YOLO must see one of the bodies as cervical, in slices so near and with such a score. In 44 real heads and chests
 without a neck (cut out of the marked CT) its best score at what the map takes for bodies is 0.25; in 67 copies of the

@@ -70,7 +70,7 @@ def name_bodies(places_mm: np.ndarray, heat: np.ndarray, further: np.ndarray | N
         gain += FURTHER_WEIGHT * further
     distance = np.linalg.norm(places_mm[:, None] - places_mm[None], axis=2)
     below = places_mm[:, None, 0] - places_mm[None, :, 0] >= LEAST_STEP_MM  # [upper, lower]
-    passed = SKIP_WEIGHT * _passed(places_mm, distance, share)
+    passed = SKIP_WEIGHT * _passed(places_mm, distance, body, heat.argmax(axis=0))
     best: tuple[float, list[tuple[int, int]]] = (-np.inf, [])
     for size in SIZES:
         found = _best_chain(gain, np.where(below, distance, np.nan), passed, size)
@@ -80,14 +80,13 @@ def name_bodies(places_mm: np.ndarray, heat: np.ndarray, further: np.ndarray | N
     return _judged(best[1], gain, np.broadcast_to(body, share.shape))
 
 
-def _passed(places_mm: np.ndarray, distance: np.ndarray, share: np.ndarray) -> np.ndarray:
+def _passed(places_mm: np.ndarray, distance: np.ndarray, body: np.ndarray, name: np.ndarray) -> np.ndarray:
     """``[level, upper, lower]``: the warmest body that a link from one place to the other passes by, 0..1.
 
-    ``level`` is that of the upper end. What looks most like one of the two ends is another peak of theirs, as the dens
-    is of C2, and is not passed by.
+    ``body`` is the warmth of each place, ``name`` its likeliest level, ``level`` that of the upper end. What looks most
+    like one of the two ends is another peak of theirs, as the dens is of C2, and is not passed by.
     """
-    levels, count = share.shape
-    warmest, name = share.max(axis=0), share.argmax(axis=0)
+    levels, count = len(HEIGHTS_MM), len(body)
     passed = np.zeros((levels, count, count))
     for upper in range(count):
         for lower in range(count):
@@ -101,7 +100,7 @@ def _passed(places_mm: np.ndarray, distance: np.ndarray, share: np.ndarray) -> n
             between &= (distance[upper] > PASSED_MM) & (distance[:, lower] > PASSED_MM)
             for place in np.flatnonzero(between):
                 others = [level for level in range(levels - 1) if name[place] not in (level, level + 1)]
-                passed[others, upper, lower] = np.maximum(passed[others, upper, lower], warmest[place])
+                passed[others, upper, lower] = np.maximum(passed[others, upper, lower], body[place])
     return passed
 
 

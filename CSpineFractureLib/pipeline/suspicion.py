@@ -14,16 +14,15 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy.ndimage import gaussian_filter1d, map_coordinates
 
-from CSpineFractureLib.findings.study_result import Box, FractureFinding, VertebraFinding
+from CSpineFractureLib.findings.study_result import BY_CAM, Box, FractureFinding, VertebraFinding
 from CSpineFractureLib.pipeline.axial import AxialImages
 from CSpineFractureLib.pipeline.boxes2d import SliceBox
 from CSpineFractureLib.pipeline.fracture_chains import linked
 from CSpineFractureLib.pipeline.fuse import FusedLevel
+from CSpineFractureLib.pipeline.slice_rows import ras_hull
 from CSpineFractureLib.volume.canonical import CanonicalView
 
 SMOOTH_MM = 1.5
-BY_CAM = "No box was drawn: placed by Grad-CAM."
-"""Comment of a finding without boxes."""
 LEVEL_RULE = (
     "slice-top3: mean of a level's three highest slice probabilities, smoothed along the column with a Gaussian of"
     " 1.5 mm and shared between levels by their fracture boxes or their Grad-CAM; study: the highest of its levels"
@@ -116,7 +115,7 @@ def fracture_findings(
     within 4 mm of height join. A finding needs two slices (or one where slices are thicker than 1.5 mm) and a level
     whose own probability reaches ``threshold``, so that boxes and levels tell the same; its confidence is the mean over
     its slices of box score times slice probability, square-rooted. A level that reaches it without such boxes has one
-    finding around the half of the Grad-CAM on its bone, as sure as the level.
+    finding around the half of the Grad-CAM on its bone, as sure as the level, after those with boxes.
     """
     slice_mm = view.spacing_mm[2]
     found = [
@@ -137,7 +136,7 @@ def fracture_findings(
         box = _cam_box(int(level[1:]), suspicions, labels, view, threshold)
         if box is not None:
             findings.append(FractureFinding("", level, float(judged[level]), box, comment=BY_CAM))
-    findings.sort(key=lambda finding: -finding.confidence)
+    findings.sort(key=lambda finding: (finding.comment == BY_CAM, -finding.confidence))
     return [replace(finding, id=f"fracture-{number}") for number, finding in enumerate(findings, start=1)]
 
 
@@ -156,8 +155,9 @@ def _cam_box(
     if not value.any():
         return None
     marked = index[value >= value.max() / 2]
-    ends = view.ras_of(np.stack([marked.min(axis=0) - 0.5, marked.max(axis=0) + 0.5]))
-    return Box(ends.mean(axis=0).tolist(), np.abs(ends[1] - ends[0]).tolist())
+    first, last = marked.min(axis=0)[::-1].astype(int), marked.max(axis=0)[::-1].astype(int)
+    low, high = ras_hull(view, tuple(slice(a, b + 1) for a, b in zip(first, last, strict=True)))
+    return Box(((low + high) / 2).tolist(), (high - low).tolist())
 
 
 def _owner(box: SliceBox, labels: np.ndarray, view: CanonicalView) -> int | None:

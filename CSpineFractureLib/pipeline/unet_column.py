@@ -55,6 +55,10 @@ def find_column(view: CanonicalView, context: RunContext) -> LocatedColumn | Non
     middles = _middles(moved, view)
     if not levels or middles is None:
         return None
+    context.warn(
+        "neck-not-confirmed",
+        "The levels rest on one network alone: a scan that shows no neck may be given levels, too.",
+    )
     ends = [
         [*level.center_ras[:2], s]
         for level, s in ((levels[0], levels[0].slab_s[1] + ABOVE_MM), (levels[-1], levels[-1].slab_s[0] - BELOW_MM))

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from CSpineFractureLib.errors import UserError
-from CSpineFractureLib.findings.study_result import LEVELS, Box, FractureFinding, StudyResult, VertebraFinding
+from CSpineFractureLib.findings.study_result import BY_CAM, LEVELS, Box, FractureFinding, StudyResult, VertebraFinding
 from CSpineFractureLib.scene.label_delta import LabelBlock
 
 LEAST_MM = 0.5
@@ -54,7 +54,8 @@ def with_box(result: StudyResult, finding_id: str, box: Box) -> StudyResult:
     box = sound_box(box)
     finding = finding_of(result, finding_id)
     if isinstance(finding, FractureFinding):
-        return with_finding(result, replace(finding, box=box))
+        comment = "" if finding.comment == BY_CAM else finding.comment  # a reader has placed it now
+        return with_finding(result, replace(finding, box=box, comment=comment))
     offset = np.subtract(finding.center_ras, box.center_ras) @ np.asarray(box.axes).T
     inside = (np.abs(offset) <= np.asarray(box.size_mm) / 2).all()
     shift = np.zeros(3) if inside else np.subtract(box.center_ras, finding.box.center_ras)

@@ -217,7 +217,10 @@ def _miss(joined: Table, row: PrintedRow, system: str, model: str, folder: Path 
 
 def _is_trained(place: Path) -> bool:
     """Whether a folder holds a run that ended; what was broken off wants the training command again."""
-    return (place / SETUP_FILE).is_file() and read_run(place).weights.is_file()
+    try:
+        return (place / SETUP_FILE).is_file() and read_run(place).weights.is_file()
+    except UserError:  # damaged
+        return False
 
 
 def _own_marks(row: PrintedRow) -> list[str]:

@@ -35,6 +35,7 @@ def training_words(setup: Setup) -> list[str]:
     words = ["--start", Path(setup.start).name] if setup.start else []
     words += ["--seed", str(setup.seed)] if setup.seed else []
     for key, value in changed_values(setup.system).items():
+        value = Path(value).name if key == "data.more" and value else value
         edge = key == "input.size" and isinstance(value, list)  # of square pictures
         words += ["--set", f"{key}={_as_given(value[0] if edge else value)}"]
     return words

@@ -124,12 +124,14 @@ def open_run(path: Path, setup: Setup) -> RunFolder:
         changed = _changed(_document(begun.setup), _document(setup))
         if not changed:
             return begun
-        if begun.weights.exists() or any(begun.checkpoints.glob("*")):
+        kept = ("metrics-*.json", "predictions-*", "detections-*", "checkpoints/*")
+        if begun.weights.exists() or any(next(path.glob(pattern), None) for pattern in kept):
             message = (
                 f"'{path}' holds a run with another {changed}: choose another folder with --output, or delete that one."
             )
             raise UserError(message)
-        shutil.rmtree(begun.logs, ignore_errors=True)
+        (begun.logs / "metrics.csv").unlink(missing_ok=True)
+        shutil.rmtree(begun.logs / "tensorboard", ignore_errors=True)
     try:
         path.mkdir(parents=True, exist_ok=True)
         text = yaml.safe_dump(_document(setup), sort_keys=False, allow_unicode=True)

@@ -16,6 +16,7 @@ from CSpineFractureLib.datasets.corrections import read_corrections
 from CSpineFractureLib.datasets.mask_slices import THORACIC
 from CSpineFractureLib.datasets.record import StudyRecord
 from CSpineFractureLib.volume import CTVolume
+from CSpineFractureLib.volume.canonical import CanonicalView
 
 GAP_MM = 5.0
 """Pieces of the column lie nearer to each other than this."""
@@ -65,9 +66,12 @@ def _cleaned(record: StudyRecord) -> StudyRecord:
         volume = record.load_volume()
         spacing = np.linalg.norm(volume.ijk_to_ras[:3, :3], axis=0)[::-1]
         levels = column_alone(np.asarray(record.load_levels()), tuple(spacing))
-        part = named_slices(levels, 1 if volume.ijk_to_ras[2, 2] >= 0 else -1)
+        axis = CanonicalView.of(volume).order[0]  # the stored one that runs along the body
+        column = 2 - axis
+        part = named_slices(np.moveaxis(levels, axis, 0), 1 if volume.ijk_to_ras[2, column] >= 0 else -1)
+        place = tuple(part if n == axis else slice(None) for n in range(3))
         matrix = volume.ijk_to_ras.copy()
-        matrix[:3, 3] += matrix[:3, 2] * part.start
-        return CTVolume(np.ascontiguousarray(volume.hu[part]), matrix), levels[part]
+        matrix[:3, 3] += matrix[:3, column] * part.start
+        return CTVolume(np.ascontiguousarray(volume.hu[place]), matrix), levels[place]
 
     return replace(record, load_volume=lambda: both()[0], load_levels=lambda: both()[1])

@@ -137,7 +137,7 @@ def parse_overrides(texts: list[str]) -> dict[str, Any]:
         key, sign, value = text.partition("=")
         try:
             found[key] = _plain_value(value)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError):
             sign = ""
         if not sign or not key.strip():
             message = f"--set {text!r} is not understood: write it as KEY=VALUE, such as training.epochs=20."
@@ -197,7 +197,7 @@ def _put(document: dict[str, Any], key: str, value: Any) -> None:
             "least_visible",
             "more",
         },
-        "input": {"size", "slices"},
+        "input": {"size", "slices", "spacing_mm"},
         "augmentation": set(document.get("augmentation", {})),
     }
     if name not in allowed.get(part, ()):

@@ -60,7 +60,8 @@ def outputs(tmp_path_factory):
     found = Calibration("two-stage", MAP.threshold, models, slopes, {"below": 2.0, "above": 0.5})
     write_calibration(found, store.user / CALIBRATION_FILE)
     engine = Engine(store, device="cpu")
-    return [engine.run_study(study.volume, "two-stage", thresholds=t)[1] for t in ({"calibration": 0, "fracture": 0.6}, {})]
+    runs = ({"calibration": 0, "fracture": 0.6}, {})
+    return [engine.run_study(study.volume, "two-stage", thresholds=t)[1] for t in runs]
 
 
 def test_the_map_rises_everywhere_and_the_threshold_becomes_one_half():

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from CSpineFractureLib.findings.study_result import BY_CAM
 from CSpineFractureLib.pipeline.axial import AxialImages
 from CSpineFractureLib.pipeline.boxes2d import SliceBox
 from CSpineFractureLib.pipeline.suspicion import (
-    BY_CAM,
     SliceSuspicion,
     attribute,
     fracture_findings,
@@ -83,6 +83,37 @@ def test_without_boxes_the_level_under_the_grad_cam_is_suspected_and_marked(view
     np.testing.assert_allclose(found.box.center_ras, corners.mean(axis=0), atol=0.51)
     size = np.abs(corners[1] - corners[0]) + view.spacing_mm
     np.testing.assert_allclose(found.box.size_mm, size, atol=1.01 * max(view.spacing_mm))
+
+
+def test_a_box_by_grad_cam_holds_what_it_marks_in_an_oblique_scan(labels):
+    turn = np.radians(40)
+    matrix = np.eye(4)
+    matrix[:2, :2] = [[-np.cos(turn), np.sin(turn)], [-np.sin(turn), -np.cos(turn)]]
+    view = CanonicalView.of(CTVolume(np.zeros((20, 40, 40), np.int16), matrix))
+    cam = np.zeros((40, 40))
+    cam[24:34, 14:24] = 0.9
+    place = AxialImages(view, np.arange(20), (40, 40), (1.0, 1.0), (0.0, 0.0))
+    suspicions = [SliceSuspicion(k, 0.9, (20, 20), cam=cam, place=place) for k in range(5, 9)]
+    judged = [SimpleNamespace(level="C5", fracture_assessable=True, fracture_probability=0.9)]
+    (found,) = fracture_findings(suspicions, judged, labels, view, 0.7)
+    side = 10 * (np.cos(turn) + np.sin(turn))
+    np.testing.assert_allclose(found.box.size_mm, [side, side, 4], atol=0.01)
+
+
+def test_findings_with_boxes_come_before_those_that_grad_cam_placed(view, labels):
+    cam = np.zeros((40, 40))
+    cam[24:28, 14:20] = 0.9
+    place = AxialImages(view, np.arange(20), (40, 40), (1.0, 1.0), (0.0, 0.0))
+    suspicions = [
+        SliceSuspicion(k, 0.9, (20, 20), cam=cam, place=place, boxes=[(box_at(view, k, 20, 8), 0.2)])
+        for k in range(5, 9)
+    ]
+    judged = [SimpleNamespace(level=f"C{n}", fracture_assessable=True, fracture_probability=0.9) for n in (4, 5)]
+    found = fracture_findings(suspicions, judged, labels, view, 0.7)
+    assert [(one.id, one.level, one.comment) for one in found] == [
+        ("fracture-1", "C4", ""),
+        ("fracture-2", "C5", BY_CAM),
+    ]
 
 
 def test_a_level_that_a_slice_does_not_cut_is_not_suspected_by_it(view, labels):

@@ -9,7 +9,7 @@ import torch
 
 from CSpineFractureLib.errors import Cancelled, UserError
 from CSpineFractureLib.findings.result_file import first_fault
-from CSpineFractureLib.findings.study_result import LEVELS
+from CSpineFractureLib.findings.study_result import BY_CAM, LEVELS
 from CSpineFractureLib.models.registry import create
 from CSpineFractureLib.models.store import WeightsStore
 from CSpineFractureLib.pipeline import two_stage
@@ -113,9 +113,11 @@ def test_the_order_of_storage_does_not_change_the_findings(store, study, output)
     assert len(output.cam_slices) == len(other.cam_slices)
 
 
-def test_without_a_fracture_detector_slices_are_judged_without_boxes(without_boxes):
+def test_without_a_fracture_detector_slices_are_judged_and_grad_cam_places_the_fracture(without_boxes):
     result = without_boxes.result
-    assert result.fractures == []
+    (found,) = result.fractures
+    level = next(v for v in result.vertebrae if v.level == "C4")
+    assert (found.level, found.comment, found.confidence) == ("C4", BY_CAM, level.fracture_probability)
     assert "no-fracture-detector" in {notice.code for notice in result.warnings}
     assert {model.task for model in result.models} == {"vertebra-detector", "slice-classifier"}
     assert next(v for v in result.vertebrae if v.level == "C4").fracture_probability > 0.9

@@ -50,9 +50,11 @@ def test_a_command_that_failed_before_it_trained_does_not_bar_the_corrected_one(
     wrong = load_system("000-slice-classifier", True, {"input.size": 100})
     failed = open_run(tmp_path / "run", Setup(wrong, "slice-cnn", 3, "phantom", "data/near"))
     failed.logs.mkdir()
+    (failed.logs / "metrics.csv").write_text("epoch\n0\n", encoding="utf-8")
+    (failed.logs / "notes.txt").write_text("a note of the user's", encoding="utf-8")
     assert open_run(failed.path, a_setup).setup == a_setup
     assert read_run(failed.path).setup == a_setup
-    assert not failed.logs.exists()
+    assert [one.name for one in failed.logs.iterdir()] == ["notes.txt"]
 
 
 @pytest.mark.parametrize("text", ["", "format: cspine-run/0\n", "- a\n", "format: cspine-run/1\nmodel: x\n", "a: [\n"])

@@ -57,17 +57,18 @@ def test_slices_below_the_lowest_name_are_left_out_whichever_way_they_are_stored
     assert named_slices(np.zeros_like(levels), 1) == slice(0, 40)
 
 
-@pytest.mark.parametrize("up", [1, -1])
-def test_ct_and_mask_are_cut_alike_and_stay_in_place(monkeypatch, up):
-    levels = column()[::up].copy()
+@pytest.mark.parametrize(("up", "order"), [(1, (0, 1, 2)), (-1, (0, 1, 2)), (1, (2, 0, 1))])
+def test_ct_and_mask_are_cut_alike_and_stay_in_place(monkeypatch, up, order):
+    levels = np.ascontiguousarray(column()[::up].transpose(order))
     hu = np.where(levels > 0, 100 * levels.astype(np.int16), np.int16(-1000))
     matrix = np.array([[-1.0, 0, 0, 20], [0, -1, 0, 30], [0, 0, 2.0 * up, -50], [0, 0, 0, 1]])
+    matrix = matrix[:, [*(2 - axis for axis in order[::-1]), 3]]
     known = StudyRecord("a", lambda: CTVolume(hu, matrix), lambda: levels)
     blind = StudyRecord("b", lambda: CTVolume(hu, matrix))
     monkeypatch.setattr(segmentation_more, "read_corrections", lambda root: [known, blind])
     (record,) = reviewed_columns(None)
     volume, found = record.load_volume(), record.load_levels()
-    assert volume.shape_kji == found.shape == (36, 60, 60)
+    assert volume.shape_kji == found.shape == tuple((36, 60, 60)[axis] for axis in order)
     assert np.array_equal(volume.hu > 0, found > 0)
     for name in (1, 8):
         k, j, i = (axis.mean() for axis in np.nonzero(found == name))
