@@ -21,6 +21,7 @@ from CSpineFractureLib.pipeline.fracture_chains import linked
 from CSpineFractureLib.pipeline.fuse import FusedLevel
 from CSpineFractureLib.pipeline.slice_rows import ras_hull
 from CSpineFractureLib.volume.canonical import CanonicalView
+from CSpineFractureLib.volume.morphology import filled_block
 
 SMOOTH_MM = 1.5
 LEVEL_RULE = (
@@ -59,8 +60,11 @@ def attribute(suspicions: list[SliceSuspicion], labels: np.ndarray, view: Canoni
     A level's share is its best box score over the best of all levels. Without boxes on bone its Grad-CAM over bone
     counts likewise; without a Grad-CAM every level that the slice cuts has all of it.
     """
+    block = filled_block(labels)
+    if block is None:
+        return
     for s in suspicions:
-        levels, values = _cam_on_bone(s, labels[s.k])[:2]
+        levels, values = _cam_on_bone(s, labels, block)[:2]
         if not len(levels):
             continue
         scores = np.zeros(7)
@@ -73,15 +77,21 @@ def attribute(suspicions: list[SliceSuspicion], labels: np.ndarray, view: Canoni
         s.shares = scores / scores.max() if scores.any() else np.isin(np.arange(1, 8), levels).astype(float)
 
 
-def _cam_on_bone(s: SliceSuspicion, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of the pixels of C1-C7 in a slice: their level 1-7, their Grad-CAM (0 without one), and ``[n, 2]`` i, j."""
-    rows, columns = np.nonzero((labels > 0) & (labels <= 7))
-    at = np.stack([columns, rows], axis=1)
+def _cam_on_bone(
+    s: SliceSuspicion, labels: np.ndarray, block: tuple[slice, slice, slice]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of the pixels of C1-C7 in a slice: their level 1-7, their Grad-CAM (0 without one), and ``[n, 2]`` i, j.
+
+    ``block`` ``[k, j, i]`` holds all labels.
+    """
+    plane = labels[s.k, block[1], block[2]]
+    rows, columns = np.nonzero((plane > 0) & (plane <= 7))
+    at = np.stack([columns + block[2].start, rows + block[1].start], axis=1)
     values = np.zeros(len(at))
     if s.cam is not None and len(at):
         u, v = ((at[:, axis] + 0.5 - s.place.offset[axis]) / s.place.scale[axis] - 0.5 for axis in (0, 1))
         values = map_coordinates(s.cam, np.stack([v, u]), order=1, cval=0.0)
-    return labels[rows, columns], values, at
+    return plane[rows, columns], values, at
 
 
 def level_probability(level: FusedLevel, suspicions: list[SliceSuspicion]) -> float | None:
@@ -144,10 +154,10 @@ def _cam_box(
     level: int, suspicions: list[SliceSuspicion], labels: np.ndarray, view: CanonicalView, threshold: float
 ) -> Box | None:
     """Around the bone of a level (1-7) on which the Grad-CAM of suspicious slices is at least half of its highest."""
-    values, index = [np.zeros(0)], [np.zeros((0, 3))]
+    values, index, block = [np.zeros(0)], [np.zeros((0, 3))], filled_block(labels)
     for s in suspicions:
-        if s.cam is not None and s.probability >= threshold:
-            levels, cam, at = _cam_on_bone(s, labels[s.k])
+        if block is not None and s.cam is not None and s.probability >= threshold:
+            levels, cam, at = _cam_on_bone(s, labels, block)
             own = levels == level
             values.append(cam[own])
             index.append(np.column_stack([at[own], np.full(own.sum(), s.k)]))
