@@ -229,8 +229,10 @@ class PredictedByUltralytics(nn.Module):
                 "verbose": False,
                 "project": str(folder),
             }
+            threads = torch.get_num_threads()
             self._predictor = _predictor_class()(overrides=overrides)
             self._predictor.setup_model(self.network, verbose=False)
+            torch.set_num_threads(threads)  # ultralytics leaves one core idle, for this and all that follows
         found = self._predictor(source=source)
         return [result.boxes.data.cpu().numpy() for result in found]
 
