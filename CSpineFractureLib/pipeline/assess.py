@@ -33,9 +33,14 @@ def column_lean(centres_ras: list[list[float]]) -> float:
 
 
 def body_cut(view: CanonicalView, place: tuple[slice, slice, slice]) -> bool:
-    """Whether a mask with bounds ``place`` (k, j, i) reaches a face of the volume or the scanner's padding."""
-    for p, n in zip(place, view.hu.shape, strict=True):
-        if p.start == 0 or p.stop == n:
+    """Whether a mask with bounds ``place`` (k, j, i) reaches a face of the volume or the scanner's padding.
+
+    Where slices are too thick to judge, one slice before the first or last it does, too: bone fills that one in part
+    and is cut at half maximum.
+    """
+    spare = (1 if view.spacing_mm[2] > THICKEST_MM else 0, 0, 0)
+    for p, n, near in zip(place, view.hu.shape, spare, strict=True):
+        if p.start <= near or p.stop >= n - near:
             return True
     grown = tuple(slice(max(0, p.start - 1), p.stop + 1) for p in place)
     return bool((view.hu[grown] <= -1020).mean() > 0.25)

@@ -41,6 +41,10 @@ class AxialImages:
         ijk = (u * self.scale[0] + self.offset[0] - 0.5, v * self.scale[1] + self.offset[1] - 0.5, k)
         return self.view.ras_of(np.array(ijk))
 
+    def pixels_of(self, i: np.ndarray, j: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(Broken) pixels u, v, with middles at whole numbers, of canonical indices."""
+        return tuple((x + 0.5 - o) / s - 0.5 for x, o, s in zip((i, j), self.offset, self.scale, strict=True))
+
     def cut(self, plane: np.ndarray) -> np.ndarray:
         """Resample one plane ``[j, i]`` (HU) to these images' pixels, float32; padding is -1024 HU."""
         return resample_plane(plane, self.size, self.scale, self.offset)

@@ -37,7 +37,7 @@ def cam_volume(
     cam = np.zeros((last - first + 1, size[1], size[0]), np.uint8)
     i, j = (low[axis] + (np.arange(size[axis]) + 0.5) * pixel[axis] for axis in (0, 1))
     for s in shown:
-        u, v = ((x + 0.5 - s.place.offset[axis]) / s.place.scale[axis] - 0.5 for axis, x in enumerate((i, j)))
+        u, v = s.place.pixels_of(i, j)
         grid = np.meshgrid(v, u, indexing="ij")
         cam[s.k - first] = np.rint(255 * np.clip(ndimage.map_coordinates(s.cam, grid, order=1, cval=0.0), 0, 1))
     matrix = view.ijk_to_ras.copy()

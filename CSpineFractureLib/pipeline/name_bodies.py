@@ -30,8 +30,8 @@ HEAT_FLOOR = 0.02
 PASSED_MM, ASIDE_MM = 8.0, 10.0
 """A place is passed by when it lies between two links, so far from both and so near to the line between them."""
 UNANCHORED = 0.45
-"""Highest confidence of names without C1, which nothing resembles: of 23 marked CT cut off above C4 (two of them
-above C2), about half were named a level too high or too low."""
+"""Highest confidence of names without C1, which nothing resembles: in 23 marked CT cut off above, 31 of 99 levels have
+another name or none near by."""
 LEAST_STEP_MM = 5.0
 """In height, from one middle to the next."""
 

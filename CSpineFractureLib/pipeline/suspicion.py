@@ -89,7 +89,7 @@ def _cam_on_bone(
     at = np.stack([columns + block[2].start, rows + block[1].start], axis=1)
     values = np.zeros(len(at))
     if s.cam is not None and len(at):
-        u, v = ((at[:, axis] + 0.5 - s.place.offset[axis]) / s.place.scale[axis] - 0.5 for axis in (0, 1))
+        u, v = s.place.pixels_of(*at.T)
         values = map_coordinates(s.cam, np.stack([v, u]), order=1, cval=0.0)
     return plane[rows, columns], values, at
 

@@ -47,3 +47,13 @@ def test_an_unchanged_recipe_needs_no_options_and_one_of_the_users_own_is_named(
     own.write_text(resource_path("Systems/004-level-presence.yaml").read_text(encoding="utf-8"), encoding="utf-8")
     setup = Setup(load_system(str(own)), "level-vit", 0, "rsna", "RSNA")
     assert "--recipe mine.yaml" in command_of(setup)
+
+
+def test_whole_slices_and_further_studies_can_be_asked_for_again_without_a_path(tmp_path):
+    changes = {"input.size": 192, "input.spacing_mm": [None, None], "data.more": str(tmp_path / "sound")}
+    system = load_system("002-segmentation", True, changes)
+    command = shlex.split(command_of(Setup(system, "unet-mobilenet", 0, "phantom", "neck")))
+    given = [after for before, after in itertools.pairwise(command) if before == "--set"]
+    again = load_system("002-segmentation", True, parse_overrides(given))
+    assert again.input["spacing_mm"] == [None, None]
+    assert again.data["more"] == "sound"
