@@ -110,8 +110,12 @@ def table(figures: dict[str, Any]) -> list[str]:
     line("Naive execution (s)", figures.get("baseline_s"), ranges.get("baseline_s"))
     line("Speed-up over it", figures["speedup_over_baseline"], ranges.get("speedup_over_baseline"))
     line("Speed-up, the same slices alone", figures.get("speedup_same_slices"), ranges.get("speedup_same_slices"))
-    if figures["agreement"] is not None:
-        agreed = figures["agreement"]
+    kinds = {"agreement_as_document": "Agreement with it", "agreement": "Agreement, the same pictures in both"}
+    for key, title in kinds.items():
+        agreed = figures.get(key)
+        if agreed is None:
+            continue
+        lines.append(title)
         lines.append(f"{'  levels identical':<34} {'yes' if agreed['levels_identical'] else 'no':>9}")
         line("  least IoU of 3D boxes", agreed["least_box_iou"])
         line("  largest probability difference", agreed["largest_probability_difference"])
