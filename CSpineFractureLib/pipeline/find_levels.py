@@ -109,11 +109,13 @@ def _on_column(found: list[SliceBox], shown: list[SliceBox]) -> list[SliceBox]:
 
 
 def slice_box(images: AxialImages, k: int, box: np.ndarray, scores: np.ndarray) -> SliceBox:
-    """A box in pixels (left, top, right, bottom) to RAS mm; classes that the network does not know score 0."""
-    a, b = images.ras_of(float(box[0]), float(box[1]), k), images.ras_of(float(box[2]), float(box[3]), k)
-    low, high = np.minimum(a, b), np.maximum(a, b)
+    """A box in pixels (left, top, right, bottom) to RAS mm, around all four corners, for a slice may lie turned;
+    classes that the network does not know score 0."""
+    left, top, right, bottom = map(float, box)
+    corners = np.array([images.ras_of(u, v, k) for u in (left, right) for v in (top, bottom)])
+    low, high = corners.min(axis=0), corners.max(axis=0)
     scores = np.pad(np.asarray(scores, float), (0, max(0, CLASSES - len(scores))))
-    return SliceBox(k, float((a[2] + b[2]) / 2), tuple(low[:2]), tuple(high[:2]), scores)
+    return SliceBox(k, float(corners[:, 2].mean()), tuple(low[:2]), tuple(high[:2]), scores)
 
 
 def scored_boxes(images: AxialImages, k: int, found: Detections) -> list[tuple[SliceBox, float]]:

@@ -8,9 +8,10 @@ import pytest
 from CSpineFractureLib.errors import Cancelled
 from CSpineFractureLib.phantom.plan import StudyPlan
 from CSpineFractureLib.phantom.study import make_study
-from CSpineFractureLib.pipeline.axial import detector_images
+from CSpineFractureLib.pipeline.axial import AxialImages, detector_images
 from CSpineFractureLib.pipeline.boxes2d import SliceBox, follow_column
 from CSpineFractureLib.pipeline.decode import decode_levels
+from CSpineFractureLib.pipeline.find_levels import slice_box
 from CSpineFractureLib.pipeline.fuse import fuse
 from CSpineFractureLib.pipeline.segment import _work_volume, segment_levels
 from CSpineFractureLib.volume.canonical import CanonicalView
@@ -154,3 +155,17 @@ def test_the_canonical_view_undoes_any_storage_order(order, flips):
     np.testing.assert_array_equal(kept, np.where(stored > 500, 3, 0))
     assert kept.flags.c_contiguous
     assert np.shares_memory(kept, labels)
+
+
+@pytest.mark.parametrize("degrees", [0, 20, 44])
+def test_a_box_of_a_slice_that_lies_turned_holds_all_of_its_corners(degrees):
+    turn = np.radians(degrees)
+    matrix = np.eye(4)
+    matrix[:2, :2] = -np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    view = CanonicalView.of(CTVolume(np.zeros((3, 100, 100), np.int16), matrix))
+    images = AxialImages(view, np.arange(3), (100, 100), (1.0, 1.0), (0.0, 0.0))
+    box = slice_box(images, 1, np.array([30.0, 40.0, 70.0, 60.0]), np.array([0.9]))
+    breadth = 40 * np.cos(turn) + 20 * np.sin(turn)
+    depth = 20 * np.cos(turn) + 40 * np.sin(turn)
+    assert np.subtract(box.high, box.low) == pytest.approx([breadth, depth])
+    assert box.middle == pytest.approx(images.ras_of(50, 50, 1)[:2])
