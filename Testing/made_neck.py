@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from CSpineFractureLib.errors import UserError
+from CSpineFractureLib.pipeline.column_search import LOCATOR
+from CSpineFractureLib.pipeline.context import RunContext
 from CSpineFractureLib.pipeline.name_bodies import HEIGHTS_MM
 from CSpineFractureLib.volume.ct_volume import CTVolume
 
@@ -36,6 +39,19 @@ class ReadsHU(torch.nn.Module):
                     away = (rows - k.float().mean()) ** 2 + (columns - j.float().mean()) ** 2
                     logits[picture, 9 + n] = 3.0 - away / 4
         return logits
+
+
+def a_context(lower: int = 0) -> RunContext:
+    """A run whose only network is ``ReadsHU`` as the column locator."""
+
+    def find(task: str) -> None:
+        if task != LOCATOR:
+            message = f"There are no weights for the {task}."
+            raise UserError(message)
+
+    made = RunContext(profile="two-stage")
+    made.use_models(lambda task: (ReadsHU(lower), None), find)
+    return made
 
 
 def a_neck(levels: int = 8, height: int = 120) -> tuple[CTVolume, np.ndarray]:

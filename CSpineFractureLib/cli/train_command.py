@@ -25,6 +25,7 @@ SYSTEMS = {
     "002-vertebra-crop": "Boxes of C1-C7 with YOLOv5, by which document 002 crops vertebrae.",
     "002-vertebra-fracture": "Is a vertebra broken? CrackNet with an LSTM over its slices, document 002.",
     "column-locator": "Finds and names the cervical column in sagittal slices; ships with the program.",
+    "level-regressor": "Tells at which level of the neck a block lies; ships with the program.",
     "000-vertebra-detector": "Boxes of C1-C7 with YOLOv8 and YOLOv5, as in document 000.",
     "003-vertebra-detector": "Boxes of C1-C7 with YOLOv5, as in document 003.",
     "004-level-presence": "Which of C1-C7 does a slice show? GCViT with metadata, and seven baselines.",

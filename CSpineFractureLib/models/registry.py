@@ -147,8 +147,15 @@ def _sagittal_net(**arguments: Any) -> nn.Module:
     return SagittalNet(**arguments)
 
 
+def _level_regressor(**arguments: Any) -> nn.Module:
+    from CSpineFractureLib.models.level_regressor import LevelRegressor
+
+    return LevelRegressor(**arguments)
+
+
 register("slice-cnn", _slice_cnn)
 register("sagittal-unet", _sagittal_net)
+register("level-regressor", _level_regressor)
 for _variant in ("efficientnet-b5", "efficientnet-b0", "efficientnetv2-s", "mobilenet"):
     register(f"unet-{_variant}", _unet(f"unet-{_variant}"))
 for _kind in ("small", "18", "101"):

@@ -50,6 +50,7 @@ _TRAINED_BY = {
     ("vertebra-detector", "unet-cracknet"): "002-vertebra-crop",
     ("radiograph", None): "001-radiograph",
     ("column-locator", None): "column-locator",
+    ("level-regressor", None): "level-regressor",
 }
 """What 'cspine train' takes to train a task (of a profile)."""
 

@@ -7,13 +7,15 @@ bodies; ``name_bodies`` chooses those that follow each other as vertebrae do.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from scipy import ndimage
 
 from CSpineFractureLib.models.sagittal_net import CLASSES, NEIGHBOURS
 from CSpineFractureLib.pipeline.context import RunContext
+from CSpineFractureLib.pipeline.regress_levels import REGRESSOR, regressed_names
 from CSpineFractureLib.volume.canonical import CanonicalView
 from CSpineFractureLib.volume.coarse_grid import GRID_MM, LOWEST_HU, coarse_hu, from_coarse
 
@@ -34,11 +36,18 @@ class ColumnMap:
 
     ``classes`` uint8 ``[9, k, j, i]``: 255 times the probability of background, C1-C7, thoracic; ``heat`` float32
     ``[8, k, j, i]``: of the middles of C1-C7 and T1. ``corner``: index k, j, i of its first voxel on the coarse grid.
+    ``names`` ``[8, n]``: evidence for the names at ``places``, by what lies around the column (see ``regress_levels``).
     """
 
     classes: np.ndarray
     heat: np.ndarray
     corner: tuple[int, int, int]
+    names: np.ndarray | None = None
+
+    @cached_property
+    def places(self) -> np.ndarray:
+        """``[n, 3]``: the candidates for the middles of bodies, as indices k, j, i of the map."""
+        return candidates(self.heat)
 
     def ras_of(self, kji: np.ndarray, view: CanonicalView) -> np.ndarray:
         """RAS mm of (broken) indices ``(..., 3)`` of the map."""
@@ -49,7 +58,11 @@ class ColumnMap:
 def map_column(view: CanonicalView, context: RunContext) -> ColumnMap | None:
     """The map of a volume, or ``None`` where it holds only air. Cancels between batches."""
     with context.stage("locate", message="Finding the column"):
-        return _map(coarse_hu(view.hu, view.spacing_mm), context)
+        hu = coarse_hu(view.hu, view.spacing_mm)
+        column = _map(hu, context)
+        if column is None or not context.has(REGRESSOR):
+            return column
+        return replace(column, names=regressed_names(hu, column.places + column.corner, context))
 
 
 def _map(hu: np.ndarray, context: RunContext) -> ColumnMap | None:

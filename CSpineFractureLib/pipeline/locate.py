@@ -9,7 +9,7 @@ import numpy as np
 
 from CSpineFractureLib.pipeline.borders import body_line, place_borders
 from CSpineFractureLib.pipeline.boxes2d import SliceBox
-from CSpineFractureLib.pipeline.column_search import ColumnMap, candidates
+from CSpineFractureLib.pipeline.column_search import ColumnMap
 from CSpineFractureLib.pipeline.decode import FLOOR, LevelSlab
 from CSpineFractureLib.pipeline.move_map import end_c7, move_map
 from CSpineFractureLib.pipeline.name_bodies import HEIGHTS_MM, NamedBody, name_bodies
@@ -26,6 +26,8 @@ SEEN_MM, SEEN = 8.0, 0.4
 """YOLO must see one of the bodies as cervical, in slices so near and with such a score. In 44 real heads and chests
 without a neck (cut out of the marked CT) its best score at what the map takes for bodies is 0.25; in 67 copies of the
 same CT cut off above, below or at both ends, the least is 0.74."""
+YOLO_WEIGHT, REGRESSED_WEIGHT = 0.5, 2.5
+"""Of the evidence for names that YOLO and the level regressor give; chosen like the weights of ``name_bodies``."""
 BOX_CLASS, BOX_PIXELS = 128, 4
 """Of 255: what belongs to a box; and the fewest such voxels of a level in a slice."""
 THORAX = 7
@@ -64,10 +66,12 @@ def bodies_of(
     column: ColumnMap, view: CanonicalView, evidence: np.ndarray, heights: np.ndarray
 ) -> tuple[list[NamedBody], np.ndarray]:
     """The bodies of C1-C7 and T1 from top to bottom and their middles ``[n, 3]`` (RAS mm); arguments as ``locate``."""
-    places = candidates(column.heat)
+    places = column.places
     heat = np.array([[_highest(one, place) for place in places] for one in column.heat]).reshape(len(column.heat), -1)
     ras = column.ras_of(np.array([_middle(column.heat.max(axis=0), place) for place in places]).reshape(-1, 3), view)
-    further = np.stack([_names_at(s, evidence, heights) for s in ras[:, 2]], axis=1) if len(ras) else None
+    further = YOLO_WEIGHT * np.array([_names_at(s, evidence, heights) for s in ras[:, 2]]).reshape(-1, len(heat)).T
+    if column.names is not None:
+        further += REGRESSED_WEIGHT * column.names
     bodies = name_bodies(places * np.array(GRID_MM), heat, further)
     return bodies, ras[[body.place for body in bodies]]
 

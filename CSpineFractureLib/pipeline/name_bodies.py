@@ -20,8 +20,8 @@ DISTANCE_SD, SIZE_SD = 0.22, 0.12
 """Of the logarithms."""
 FULL_HEAT, WORTH = 0.6, 0.12
 """Heat that proves a body, and the share of it from which a place is worth a link of the chain."""
-BODY_WEIGHT, NAME_WEIGHT, FURTHER_WEIGHT, SKIP_WEIGHT = 2.0, 1.5, 1.0, 3.0
-"""Of a body's heat of whatever name, of its name, of further evidence for the name, and against passing a body by.
+BODY_WEIGHT, NAME_WEIGHT, SKIP_WEIGHT = 2.0, 1.0, 3.0
+"""Of a body's heat of whatever name, of its name, and against passing a body by.
 
 Chosen, with ``DISTANCE_SD``, on 16 marked real CT, whole and cut off above, below and at both ends; seven others were
 kept out.
@@ -57,7 +57,7 @@ def name_bodies(places_mm: np.ndarray, heat: np.ndarray, further: np.ndarray | N
     heat
         ``[8, n]``: heat 0..1 of C1-C7 and T1 at each place.
     further
-        ``[8, n]``: logarithms of the odds of each name at each place from another source, against chance.
+        ``[8, n]``: weighted evidence for each name at each place from other sources, added to that of the heat.
     """
     count = places_mm.shape[0]
     if count == 0:
@@ -67,7 +67,7 @@ def name_bodies(places_mm: np.ndarray, heat: np.ndarray, further: np.ndarray | N
     names = np.log(len(heat) * (heat + HEAT_FLOOR) / (heat + HEAT_FLOOR).sum(axis=0))
     gain = BODY_WEIGHT * np.log(body / WORTH) + NAME_WEIGHT * names
     if further is not None:
-        gain += FURTHER_WEIGHT * further
+        gain += further
     distance = np.linalg.norm(places_mm[:, None] - places_mm[None], axis=2)
     below = places_mm[:, None, 0] - places_mm[None, :, 0] >= LEAST_STEP_MM  # [upper, lower]
     passed = SKIP_WEIGHT * _passed(places_mm, distance, body, heat.argmax(axis=0))

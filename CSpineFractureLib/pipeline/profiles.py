@@ -95,7 +95,7 @@ register_profile(
         "two-stage",
         "Windowed slice CNN with Grad-CAM, then YOLOv8 vertebra boxes",
         tasks=("vertebra-detector", "slice-classifier"),
-        optional=("column-locator", "fracture-detector"),
+        optional=("column-locator", "level-regressor", "fracture-detector"),
         run="CSpineFractureLib.pipeline.two_stage:run",
         explains=True,
     ),
@@ -122,7 +122,7 @@ register_profile(
         "unet-cracknet",
         "Three bone windows, U-Net segments, CrackNet with BiLSTM per vertebra",
         tasks=("segmentation",),
-        optional=("column-locator", "vertebra-detector", "vertebra-fracture"),
+        optional=("column-locator", "level-regressor", "vertebra-detector", "vertebra-fracture"),
         run="CSpineFractureLib.pipeline.unet_cracknet:run",
         explains=True,
     )

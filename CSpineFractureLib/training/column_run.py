@@ -89,12 +89,11 @@ def make_images(
         raise UserError(message) from error
 
 
-class ColumnSlices(Dataset):
-    """Slices of one split: ``(images, labels, heat, known)`` of one study, cast about when asked for as
-    ``(epoch, index)``, in a way that depends on nothing but the seed, the epoch and the index."""
+class ColumnVolumes(Dataset):
+    """The coarse volumes of one split, each read once."""
 
-    def __init__(self, root: Path, split: str, size: int, seed: int = 0) -> None:
-        self.root, self.size, self.seed = root, size, seed
+    def __init__(self, root: Path, split: str, seed: int = 0) -> None:
+        self.root, self.seed = root, seed
         self.rows = [row for row in read_column_table(root) if row["split"] == split]
         if not self.rows:
             message = f"'{root}' lists no study of the split '{split}': make the volumes again."
@@ -115,6 +114,15 @@ class ColumnSlices(Dataset):
         for index in range(len(self)):
             self.volume(index)
             on_progress(index + 1, len(self))
+
+
+class ColumnSlices(ColumnVolumes):
+    """Slices of one split: ``(images, labels, heat, known)`` of one study, cast about when asked for as
+    ``(epoch, index)``, in a way that depends on nothing but the seed, the epoch and the index."""
+
+    def __init__(self, root: Path, split: str, size: int, seed: int = 0) -> None:
+        super().__init__(root, split, seed)
+        self.size = size
 
     def __getitem__(self, key: int | tuple[int, int]) -> tuple[torch.Tensor, ...]:
         epoch, index = key if isinstance(key, tuple) else (None, key)

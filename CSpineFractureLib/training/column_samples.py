@@ -57,7 +57,7 @@ def draw_slices(volume: ColumnVolume, count: int, size: int, rng: np.random.Gene
     bodies = volume.bodies
     if not plain:
         stored = _stored(volume, rng)
-        hu = torch.where(stored, _degraded(hu, rng), LOWEST_HU)
+        hu = torch.where(stored, degraded(hu, rng), LOWEST_HU)
         bodies = _those_in(stored, bodies)
     cut = (-np.inf, np.inf) if plain else _cut(rng)
     labels = torch.from_numpy(volume.labels.astype(np.float32))[None, None]
@@ -96,7 +96,7 @@ def _cut(rng: np.random.Generator) -> tuple[float, float]:
     return low, high
 
 
-def _degraded(hu: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+def degraded(hu: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     """Less resolution, other contrast, and noise."""
     if rng.random() < COARSER:
         blocks = tuple(int(n) for n in (rng.choice([1, 1, 2]), rng.choice([1, 2, 2]), rng.choice([1, 1, 2])))

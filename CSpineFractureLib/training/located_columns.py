@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -30,6 +31,12 @@ from CSpineFractureLib.training.level_sheet import SheetTile, draw_sheet
 from CSpineFractureLib.volume import read_volume
 from CSpineFractureLib.volume.canonical import CanonicalView
 from CSpineFractureLib.volume.coarse_grid import GRID_MM, coarse_hu, to_coarse
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from CSpineFractureLib.findings.study_result import ModelInfo
+    from CSpineFractureLib.models.manifest import ModelEntry
 
 SHEET = 15
 """Studies on a contact sheet."""
@@ -206,11 +213,19 @@ def locator_context(device: str = "auto") -> RunContext:
     from CSpineFractureLib.models.device import choose_device
     from CSpineFractureLib.models.store import WeightsStore
 
-    store, where = WeightsStore(), str(choose_device(device))
-    entry = store.find(LOCATOR, get_profile("default").name)
-    loaded = store.load(entry, where)
+    store, where, loaded = WeightsStore(), str(choose_device(device)), {}
     context = RunContext(device=where)
-    context.use_models(lambda task: (loaded[0].to(where), loaded[1]), lambda task: entry)  # a batch may have moved it
+
+    def find(task: str) -> ModelEntry:
+        return store.find(task, get_profile("default").name)
+
+    def load(task: str) -> tuple[nn.Module, ModelInfo]:
+        if task not in loaded:
+            loaded[task] = store.load(find(task), where)
+        return loaded[task][0].to(where), loaded[task][1]  # a batch may have moved it
+
+    context.use_models(load, find)
+    context.load(LOCATOR)
     return context
 
 

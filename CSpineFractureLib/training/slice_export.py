@@ -9,8 +9,10 @@ import torch
 from torch import nn
 
 from CSpineFractureLib.errors import UserError
+from CSpineFractureLib.models.level_regressor import BLOCK
 from CSpineFractureLib.models.manifest import as_metadata, from_metadata
 from CSpineFractureLib.models.registry import create, prepare_for_inference
+from CSpineFractureLib.models.sagittal_net import WINDOWS_HU
 from CSpineFractureLib.models.starting_weights import start_from
 from CSpineFractureLib.models.store import WeightsStore
 from CSpineFractureLib.models.weights_file import load_weights, read_metadata, save_weights
@@ -99,6 +101,8 @@ def start_from_installed(network: nn.Module, setup: Setup, arguments: dict[str, 
 
 def _nothing(setup: Setup) -> tuple[torch.Tensor, ...]:
     """An empty input of the network's shape."""
+    if setup.system.task == "level-regressor":
+        return (torch.zeros(1, len(WINDOWS_HU), *BLOCK),)
     channels = 10 if setup.system.task == "column-locator" else 1
     metadata = (torch.zeros(1, 2),) if setup.system.task == "level-presence" else ()
     return torch.zeros(1, channels, setup.system.size, setup.system.size), *metadata

@@ -22,6 +22,7 @@ _MODULES = {
     "vertebra-fracture": "vertebra_run",
     "radiograph": "radiograph_run",
     "column-locator": "column_run",
+    "level-regressor": "regressor_run",
 }
 TASKS = tuple(_MODULES)
 

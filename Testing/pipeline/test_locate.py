@@ -6,10 +6,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from made_neck import ReadsHU, a_neck
+from made_neck import a_context, a_neck
 
 from CSpineFractureLib.pipeline.column_search import ColumnMap, candidates, map_column, names_on
-from CSpineFractureLib.pipeline.context import RunContext
 from CSpineFractureLib.pipeline.locate import locate, map_boxes, slabs_of
 from CSpineFractureLib.volume.canonical import CanonicalView
 from CSpineFractureLib.volume.ct_volume import CTVolume
@@ -17,9 +16,7 @@ from CSpineFractureLib.volume.ct_volume import CTVolume
 
 @pytest.fixture
 def context():
-    made = RunContext(profile="two-stage")
-    made.use_models(lambda task: (ReadsHU(), None), lambda task: None)
-    return made
+    return a_context()
 
 
 def located(volume, context, seen=0.5):

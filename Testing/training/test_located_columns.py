@@ -7,22 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from made_neck import ReadsHU, a_neck
+from made_neck import a_context, a_neck
 
 from CSpineFractureLib.datasets.column_volumes import UNKNOWN, read_column_table, read_column_volume
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.findings.study_result import LEVELS
-from CSpineFractureLib.pipeline.context import RunContext
 from CSpineFractureLib.training.level_hits import LevelMarks
 from CSpineFractureLib.training.located_columns import Verdict, read_verdicts, write_located_columns
 from CSpineFractureLib.volume.canonical import CanonicalView
 from CSpineFractureLib.volume.coarse_grid import to_coarse
-
-
-def a_context(lower: int = 0) -> RunContext:
-    made = RunContext(profile="two-stage")
-    made.use_models(lambda task: (ReadsHU(lower), None), lambda task: None)
-    return made
 
 
 def a_scan(folder: Path, name: str = "neck.nii.gz") -> tuple[Path, np.ndarray, CanonicalView]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from made_neck import ReadsHU, a_neck
+from made_neck import a_context, a_neck
 
 from CSpineFractureLib.datasets.corrections import read_corrections
 from CSpineFractureLib.datasets.record import SliceBox
@@ -24,9 +24,7 @@ from CSpineFractureLib.volume.itk_image import itk_image
 
 @pytest.fixture
 def context() -> RunContext:
-    made = RunContext(profile="two-stage")
-    made.use_models(lambda task: (ReadsHU(0), None), lambda task: None)
-    return made
+    return a_context()
 
 
 def a_scan(folder: Path, name: str, is_turned: bool = False) -> Path:

@@ -1,0 +1,130 @@
+"""Training of the level regressor: the four functions of ``tasks``. It learns from the column locator's volumes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import lightning
+import numpy as np
+import torch
+
+from CSpineFractureLib.datasets.part_folder import Progress, no_progress
+from CSpineFractureLib.errors import UserError
+from CSpineFractureLib.models.device import choose_device
+from CSpineFractureLib.models.level_regressor import BLOCK
+from CSpineFractureLib.models.weights_file import load_weights
+from CSpineFractureLib.training.bootstrap import Figures
+from CSpineFractureLib.training.column_run import ColumnVolumes, make_images
+from CSpineFractureLib.training.epoch_data import EpochData
+from CSpineFractureLib.training.fit_options import FitOptions
+from CSpineFractureLib.training.lightning_fit import fit_lightning, one_sentence, telling
+from CSpineFractureLib.training.lightning_keep import BEST
+from CSpineFractureLib.training.lightning_log import OnEvent
+from CSpineFractureLib.training.measure_run import Measured, write_measured
+from CSpineFractureLib.training.metrics_file import Metrics
+from CSpineFractureLib.training.regressor_samples import body_blocks, draw_blocks
+from CSpineFractureLib.training.regressor_task import RegressorTask, expected
+from CSpineFractureLib.training.run_folder import RunFolder
+from CSpineFractureLib.training.slice_export import export_weights, exported_network, new_network
+
+__all__ = ["fit", "look", "make_images", "measure"]
+
+BLOCKS = 4
+"""Blocks of a study in one visit."""
+NEAR_MM = 25.0
+"""Above and below a body, what is shown of it where only three levels are left."""
+NEAR = 0.5
+"""Levels from the true position within which what is said names the right level."""
+LEAST_BODIES = 2
+
+
+class Blocks(ColumnVolumes):
+    """Blocks of one split with their positions; those at the bodies, unless asked for as ``(epoch, index)``."""
+
+    def read_all(self, on_progress: Progress = no_progress) -> None:
+        """As that of ``ColumnVolumes``; raises ``UserError`` where a study shows fewer than two bodies."""
+        super().read_all(on_progress)
+        for index, row in enumerate(self.rows):
+            if np.isfinite(self.volume(index).bodies[:, 0]).sum() < LEAST_BODIES:
+                message = f"Study '{row['study']}' shows fewer than two bodies of vertebrae: leave it out."
+                raise UserError(message)
+
+    def __getitem__(self, key: int | tuple[int, int]) -> tuple[torch.Tensor, ...]:
+        if not isinstance(key, tuple):
+            return body_blocks(self.volume(key))
+        epoch, index = key
+        return draw_blocks(self.volume(index), BLOCKS, np.random.default_rng([self.seed, epoch, index]))
+
+
+def block_data(run: RunFolder, workers: int = 0) -> EpochData:
+    """The training and validation blocks of a run. Raises ``UserError`` as ``Blocks`` does, and for another size."""
+    system, seed = run.setup.system, run.setup.seed
+    if system.size != BLOCK[1]:
+        message = f"Blocks are always {BLOCK[1]} x {BLOCK[1]} voxels: leave out input.size."
+        raise UserError(message)
+    training, validation = (Blocks(run.images, split, seed) for split in ("train", "val"))
+    studies = max(1, int(system.training["batch"]) // BLOCKS)
+    return EpochData(training, validation, studies, workers, alone=True, join=_joined)
+
+
+def _joined(visits: list[tuple[torch.Tensor, ...]]) -> list[torch.Tensor]:
+    return [torch.cat(parts) for parts in zip(*visits, strict=True)]
+
+
+def fit(run: RunFolder, options: FitOptions, on_event: OnEvent) -> None:
+    """Train the network of a run, or go on with it, and export the weights of its best epoch.
+
+    Raises ``UserError`` where volumes or starting weights do not serve, the checkpoints are of another network, or
+    memory or disk space are short; ``KeyboardInterrupt`` goes through, and the last checkpoint stays.
+    """
+    if run.weights.is_file():
+        return
+    with one_sentence(run):
+        data = block_data(run, options.workers)
+        data.read_all(telling(on_event, "volumes", "Reading the volumes"))
+        lightning.seed_everything(run.setup.seed, workers=True, verbose=False)
+        module = RegressorTask(new_network(run.setup), run.setup.system, run.setup.seed)
+        fit_lightning(run, module, data, options, on_event)
+        export_weights(run, load_weights(module.network, run.checkpoints / BEST))
+
+
+def look(
+    run: RunFolder, set_name: str, device: str | torch.device = "auto", on_event: OnEvent = lambda event: None
+) -> Path:
+    """Let the run's network look at the bodies of each study of a set; returns ``predictions-<set>.npz``.
+
+    It holds per body: ``studies``, ``level`` (0 for C1 to 7 for T1), and the position said, ``whole`` and ``near``, of
+    the whole block and of 25 mm above and below the body.
+    """
+    where = choose_device(str(device))
+    network = exported_network(run).to(where)
+    blocks = Blocks(run.images_of(set_name), "val" if set_name == "val" else "test")
+    found: dict[str, list] = {"studies": [], "level": [], "whole": [], "near": []}
+    tell = telling(on_event, "predict", f"Looking at the studies of {set_name}")
+    for index, row in enumerate(blocks.rows):
+        for name, near_mm in (("whole", None), ("near", NEAR_MM)):
+            shown, levels = body_blocks(blocks.volume(index), near_mm)
+            with torch.inference_mode():
+                found[name].extend(expected(network(shown.to(where))).cpu().tolist())
+        found["level"].extend(levels.tolist())
+        found["studies"].extend([row["study"]] * len(levels))
+        tell(index + 1, len(blocks))
+    path = run.path / f"predictions-{set_name}.npz"
+    np.savez_compressed(path, **{name: np.array(values) for name, values in found.items()})
+    return path
+
+
+def measure(run: RunFolder, set_name: str, seconds: float = 0.0) -> Metrics:
+    """How far, in levels, bodies are told from where they are, with intervals over studies."""
+    with np.load(run.path / f"predictions-{set_name}.npz", allow_pickle=False) as found:
+        studies, arrays = found["studies"], tuple(found[name] for name in ("level", "whole", "near"))
+    strata = {"all": np.ones(len(studies), bool)}
+    return write_measured(run, set_name, Measured(_figures, studies, arrays, strata), seconds=seconds)
+
+
+def _figures(level: np.ndarray, whole: np.ndarray, near: np.ndarray) -> Figures:
+    figures: Figures = {}
+    for name, said in (("", whole), ("_near", near)):
+        figures[f"error_levels{name}"] = float(np.abs(said - level).mean())
+        figures[f"within{name}"] = float((np.abs(said - level) < NEAR).mean())
+    return figures
