@@ -73,7 +73,17 @@ def bodies_of(
     if column.names is not None:
         further += REGRESSED_WEIGHT * column.names
     bodies = name_bodies(places * np.array(GRID_MM), heat, further)
-    return bodies, ras[[body.place for body in bodies]]
+    return bodies, _middles(bodies, ras)
+
+
+def _middles(bodies: list[NamedBody], ras: np.ndarray) -> np.ndarray:
+    """``[n, 3]``: the places of bodies; of those without one, between their neighbours as their usual heights say."""
+    seen = [n for n, body in enumerate(bodies) if body.place is not None]
+    if not seen:
+        return np.zeros((0, 3))
+    ends = np.cumsum([0.0, *(HEIGHTS_MM[body.level] for body in bodies)])
+    along, found = (ends[:-1] + ends[1:]) / 2, ras[[bodies[n].place for n in seen]]
+    return np.stack([np.interp(along, along[seen], found[:, axis]) for axis in range(3)], axis=1)
 
 
 def _names_at(s: float, evidence: np.ndarray, heights: np.ndarray) -> np.ndarray:

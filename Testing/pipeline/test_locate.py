@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from made_neck import a_context, a_neck
+from made_neck import BLOCK_HU, a_context, a_neck
 
 from CSpineFractureLib.pipeline.column_search import ColumnMap, candidates, map_column, names_on
 from CSpineFractureLib.pipeline.locate import locate, map_boxes, slabs_of
@@ -38,6 +38,15 @@ def test_levels_are_found_where_they_are(context):
         assert np.linalg.norm((level.center_ras - middle)[1:]) < 3.0
         assert abs(level.center_ras[0] - middle[0]) <= 8.0  # the made network is as warm at the sides
         assert level.slab_s[0] < middle[2] < level.slab_s[1]
+
+
+def test_a_body_that_the_map_does_not_show_lies_between_its_neighbours(context):
+    volume, middles = a_neck()
+    volume.hu[volume.hu == BLOCK_HU + 50 * 3] = 40
+    _view, _column, levels, _heights = located(volume, context)
+    assert [level.level for level in levels] == [0, 1, 2, 3, 4, 5, 6]
+    assert np.linalg.norm((levels[3].center_ras - middles[3])[1:]) < 4.0
+    assert levels[3].confidence < 0.5
 
 
 def test_bodies_that_yolo_does_not_see_are_no_neck(context):

@@ -84,3 +84,24 @@ def test_names_without_c1_are_never_sure(first):
 
 def test_without_places_nothing_is_named():
     assert name_bodies(np.zeros((0, 3)), np.zeros((8, 0))) == []
+
+
+@pytest.mark.parametrize("unseen", [1, 3, 5])
+def test_a_body_without_a_place_does_not_break_the_column(unseen):
+    places, heat = a_column(0, 7)
+    rest = [n for n in range(8) if n != unseen]
+    found = name_bodies(places[rest], heat[:, rest])
+    assert [body.level for body in found] == list(range(8))
+    assert [body.place for body in found if body.place is not None] == list(range(7))
+    assert found[unseen].place is None
+    assert found[unseen].confidence < 0.5 < min(body.confidence for body in found if body.place is not None)
+
+
+def test_no_link_leads_sideways():
+    places, heat = a_column(2, 4)
+    aside = places[2] + [-8.0, 15.0, 0.0]  # as far from C5 as C6 would be
+    heat = np.hstack([heat, np.full((8, 1), 0.005)])
+    heat[5, 3] = 0.3
+    assert named(np.vstack([places, aside]), heat) == [(2, 0), (3, 1), (4, 2)]
+    below = places[2] + [-16.0, 6.0, 0.0]
+    assert named(np.vstack([places, below]), heat) == [(2, 0), (3, 1), (4, 2), (5, 3)]
