@@ -35,7 +35,7 @@ def list_models() -> None:
         for entry in entries:
             came = "program" if entry.bundled else "user"
             size = f"{entry.size / 2**20:.1f} MiB"
-            task = entry.task if entry.image == "column-crop" else f"{entry.task} (whole slices)"
+            task = f"{entry.task} (whole slices)" if entry.image == "slice" else entry.task
             row = (entry.name, entry.version, task, ", ".join(entry.profiles), size, entry.licence, came)
             table.add_row(*row, entry.info.trained_on)
         console.print(table)
