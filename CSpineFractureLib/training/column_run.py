@@ -200,14 +200,12 @@ def _away(said: torch.Tensor, true: torch.Tensor) -> np.ndarray:
     return away
 
 
-def measure(run: RunFolder, set_name: str, seconds: float = 0.0) -> Metrics:
+def measure(run: RunFolder, set_name: str) -> Metrics:
     """Dice per level in the middle slices, and the share of bodies found, with intervals over studies."""
     with np.load(run.path / f"predictions-{set_name}.npz", allow_pickle=False) as found:
         studies, both, sizes, away = (found[name] for name in ("studies", "both", "sizes", "away"))
     arrays = (both, sizes, away)
-    return write_measured(
-        run, set_name, Measured(_figures, studies, arrays, {"all": np.ones(len(studies), bool)}), seconds=seconds
-    )
+    return write_measured(run, set_name, Measured(_figures, studies, arrays, {"all": np.ones(len(studies), bool)}))
 
 
 def _figures(both: np.ndarray, sizes: np.ndarray, away: np.ndarray) -> Figures:

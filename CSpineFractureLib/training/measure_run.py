@@ -23,6 +23,7 @@ from CSpineFractureLib.training.read_predictions import (
     strata_in,
     stratum_rows,
 )
+from CSpineFractureLib.training.run_clock import trained_seconds
 from CSpineFractureLib.training.run_command import command_of
 from CSpineFractureLib.training.run_folder import RunFolder, read_run
 from CSpineFractureLib.training.run_images import MADE_FILE
@@ -55,7 +56,6 @@ def measure_run(
     set_name: str = VALIDATION,
     *,
     command: str = "",
-    seconds: float = 0.0,
     samples: int | None = None,
     seed: int = 0,
 ) -> Metrics:
@@ -65,8 +65,8 @@ def measure_run(
     ----------
     set_name
         ``val`` or another set: ``predictions-<set>.csv`` or ``detections-<set>.json`` must lie in the folder.
-    command, seconds
-        How the run was made and how long that took, for the document; the command is made up from the run's setup.
+    command
+        How the run was made, for the document; else it is made up from the run's setup.
     samples
         Bootstrap samples instead of ``SAMPLES`` and its like; 0 for no intervals.
     seed
@@ -80,12 +80,12 @@ def measure_run(
         message = f"'{run}' holds no predictions of a set '{set_name}'; it holds: {', '.join(_sets(run)) or 'none'}."
         raise UserError(message)
     measured = _of_boxes(folder, boxes) if boxes.is_file() else _of_classes(folder, set_name)
-    return write_measured(folder, set_name, measured, command=command, seconds=seconds, samples=samples, seed=seed)
+    return write_measured(folder, set_name, measured, command=command, samples=samples, seed=seed)
 
 
-def measure(run: RunFolder, set_name: str, seconds: float = 0.0) -> Metrics:
+def measure(run: RunFolder, set_name: str) -> Metrics:
     """``measure_run`` as ``tasks`` asks for it."""
-    return measure_run(run.path, set_name, seconds=seconds)
+    return measure_run(run.path, set_name)
 
 
 def write_measured(
@@ -94,7 +94,6 @@ def write_measured(
     measured: Measured,
     *,
     command: str = "",
-    seconds: float = 0.0,
     samples: int | None = None,
     seed: int = 0,
 ) -> Metrics:
@@ -122,7 +121,7 @@ def write_measured(
         quick=system.quick,
         epochs=int(system.training["epochs"]),
         seed=setup.seed,
-        seconds=seconds,
+        seconds=trained_seconds(folder),
         command=command or command_of(setup),
     )
     _plot(folder, metrics, measured.plots)

@@ -138,12 +138,12 @@ def look(
     return run.predictions(set_name)
 
 
-def measure(run: RunFolder, set_name: str, seconds: float = 0.0) -> Metrics:
+def measure(run: RunFolder, set_name: str) -> Metrics:
     """Measure what ``look`` found: ``metrics-<set>.json`` with intervals over persons, strata, per class, and plots.
 
     The baselines are measured beside it, see ``radiograph_baselines``; with ``val`` the split ``test`` as well.
     """
-    metrics = {name: _measure_one(run, name, seconds) for name in _sets(run, set_name)}
+    metrics = {name: _measure_one(run, name) for name in _sets(run, set_name)}
     learned = RadiographPictures(run.images, "train", run.setup.system.size)
     training = None
     for name, one in metrics.items():
@@ -155,7 +155,7 @@ def measure(run: RunFolder, set_name: str, seconds: float = 0.0) -> Metrics:
     return metrics[set_name]
 
 
-def _measure_one(run: RunFolder, set_name: str, seconds: float) -> Metrics:
+def _measure_one(run: RunFolder, set_name: str) -> Metrics:
     answers = read_answers(run.predictions(set_name))
     truth, probability = answers.truth, answers.probability
     matrix = radiograph_confusion(truth, probability)
@@ -167,7 +167,7 @@ def _measure_one(run: RunFolder, set_name: str, seconds: float) -> Metrics:
     measured.plots["confusion"] = lambda path, title, note: plots.confusion_plot(path, matrix, CLASSES, title, note)
     if curves := roc_curves(answers):
         measured.plots["roc"] = lambda path, title, note: plots.roc_plot(path, curves, title, note)
-    return write_measured(run, set_name, measured, seconds=seconds)
+    return write_measured(run, set_name, measured)
 
 
 def roc_curves(answers: Answers) -> list[plots.Curve]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.training.fit_options import FitOptions
 from CSpineFractureLib.training.metrics_file import Metrics
+from CSpineFractureLib.training.run_clock import timed
 from CSpineFractureLib.training.run_folder import RunFolder, Setup, open_run
 from CSpineFractureLib.training.systems import System
 from CSpineFractureLib.training.tasks import steps_of
@@ -53,9 +53,9 @@ def train_model(order: Order, model: str, options: FitOptions, on_event: OnEvent
     """
     order.system.model(model)
     run = open_run(order.folder / model, order.setup(model))
-    began = time.perf_counter()
-    steps_of(order.system.task).fit(run, options, on_event)
-    return run, measure(run, "val", options.device, on_event, time.perf_counter() - began)
+    with timed(run, on_event) as tell:
+        steps_of(order.system.task).fit(run, options, tell)
+    return run, measure(run, "val", options.device, on_event)
 
 
 def search_first(order: Order, trials: int, epochs: int, options: FitOptions, on_event: OnEvent) -> Order:
@@ -69,14 +69,11 @@ def search_first(order: Order, trials: int, epochs: int, options: FitOptions, on
     return replace(order, system=found)
 
 
-def measure(run: RunFolder, set_name: str, device: str, on_event: OnEvent, seconds: float = 0.0) -> Metrics:
-    """Let the run's network look at a set whose images are there, and measure it; writes both into the run folder.
-
-    ``seconds``: what training took, for the record.
-    """
+def measure(run: RunFolder, set_name: str, device: str, on_event: OnEvent) -> Metrics:
+    """Let the run's network look at a set whose images are there, and measure it; writes both into the run folder."""
     steps = steps_of(run.setup.system.task)
     steps.look(run, set_name, device, on_event)
-    return steps.measure(run, set_name, seconds=seconds)
+    return steps.measure(run, set_name)
 
 
 def measure_on(run: RunFolder, set_name: str, source: str, data: Path, device: str, on_event: OnEvent) -> Metrics:

@@ -45,7 +45,7 @@ class _Study:
         return all(int(b["k"]) - int(a["k"]) == 1 for a, b in zip(self.rows, self.rows[1:], strict=False))
 
 
-def measure(run: RunFolder, set_name: str, seconds: float = 0.0) -> Metrics:
+def measure(run: RunFolder, set_name: str) -> Metrics:
     """Measure a run on a set that ``look`` has segmented; writes ``metrics-<set>.json`` and the plots.
 
     Strata are of studies: those with displaced or hairline fractures, with mimics, or sound. Surface distances need all
@@ -71,7 +71,7 @@ def measure(run: RunFolder, set_name: str, seconds: float = 0.0) -> Metrics:
     measured.confusion = {"labels": labels, "matrix": matrix.tolist()}
     measured.plots["confusion"] = lambda path, title, note: plots.confusion_plot(path, matrix, labels, title, note)
     measured.plots["outlines"] = partial(_sheet, ordered, images, run.path)
-    return write_measured(run, set_name, measured, seconds=seconds)
+    return write_measured(run, set_name, measured)
 
 
 def read_found(path: Path) -> list[dict[str, str]]:

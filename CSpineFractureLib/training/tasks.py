@@ -5,7 +5,7 @@ Each module has four functions::
     make_images(system, source, root, out, seed=0, single_set=False, on_progress=...) -> None
     fit(run, options, on_event) -> None             trains or goes on; exports run.weights; nothing when they are there
     look(run, set_name, device, on_event) -> Path   writes what the network says of a set
-    measure(run, set_name, seconds=0.0) -> Metrics  writes metrics-<set>.json and plots; see measure_run.write_measured
+    measure(run, set_name) -> Metrics               writes metrics-<set>.json and plots; see measure_run.write_measured
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def write_answers(path: Path, rows: Iterable[CropRow], probabilities: Sequence[f
     write_text_atomically(text.getvalue(), path)
 
 
-def measure(run: RunFolder, set_name: str, seconds: float = 0.0, samples: int | None = None) -> Metrics:
+def measure(run: RunFolder, set_name: str, samples: int | None = None) -> Metrics:
     """Figures of the answers for a set, with intervals over studies; writes ``metrics-<set>.json`` and plots.
 
     The figures of ``binary_figures`` (``recall`` is the sensitivity) and ``loss``, the binary cross entropy; a
@@ -65,7 +65,7 @@ def measure(run: RunFolder, set_name: str, seconds: float = 0.0, samples: int | 
     parts = {"all": np.ones(len(truth), bool)} | {name: here for name, here in strata.items() if name not in LEVELS}
     if curves := roc_curves({name: (truth[here], probability[here]) for name, here in parts.items()}):
         measured.plots["roc"] = lambda file, title, note: plots.roc_plot(file, curves, title, note)
-    return write_measured(run, set_name, measured, seconds=seconds, samples=samples)
+    return write_measured(run, set_name, measured, samples=samples)
 
 
 def measure_boxes(run: RunFolder, set_name: str, detections: Path, samples: int | None = None) -> Metrics:

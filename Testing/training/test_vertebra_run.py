@@ -51,7 +51,7 @@ def fitted(tmp_path_factory):
 def measured(fitted):
     """The run's figures on its validation set."""
     run, _ = fitted
-    return vertebra_run.measure(run, "val", seconds=3.0, samples=50)
+    return vertebra_run.measure(run, "val", samples=50)
 
 
 def table(path: Path) -> list[dict[str, str]]:
@@ -72,7 +72,6 @@ def test_a_gap_in_some_slices_is_learned(fitted) -> None:
 def test_figures_come_in_all_by_level_and_by_stratum(fitted, measured) -> None:
     run, metrics = fitted[0], measured
     stored = read_metrics(run.path / "metrics-val.json")
-    assert stored.seconds == 3
     assert stored.figures["auc"].value == pytest.approx(metrics.figures["auc"].value, abs=1e-5)
     auc = metrics.figures["auc"]
     assert 0.85 <= auc.low <= auc.value <= auc.high <= 1
