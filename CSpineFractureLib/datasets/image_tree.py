@@ -53,6 +53,7 @@ def plans_of(records: list[StudyRecord], options: ImageOptions) -> list[StudySli
     else:
         records = [replace(record, split=None) for record in records]
     able = [record for record in records if usable(record, options)]
+    needed = "a slice known to show a fracture" if options.classes == "fracture" else "the masks that are needed"
     if options.classes == "fracture":
         plans = plan_slices(
             able, options.ratio, options.added, options.seed, options.unannotated_as_negative, options.most_per_study
@@ -60,10 +61,15 @@ def plans_of(records: list[StudyRecord], options: ImageOptions) -> list[StudySli
     else:
         plans = [StudySlices(record) for record in sorted(able, key=lambda record: record.id)]
     if not plans:
-        needed = "slices known to show a fracture" if options.classes == "fracture" else "the masks that are needed"
-        message = f"None of the {len(records)} studies has {needed}; choose other studies or other classes."
+        message = f"None of the {len(records)} studies has {needed}: add studies that have."
         raise UserError(message)
-    _check_splits({str(record.split) for record in records}, {str(plan.record.split) for plan in plans})
+    lacking = sorted({str(record.split) for record in records} - {str(plan.record.split) for plan in plans})
+    if lacking:
+        message = (
+            f"The split '{lacking[0]}' would have no images, for none of its studies has {needed}: add studies that"
+            " have, or choose another split."
+        )
+        raise UserError(message)
     return plans
 
 

@@ -55,15 +55,18 @@ def make_images(
     write = write_yolo if system.trainer == "ultralytics" else write_slice_folders
     write(split, out, options, on_progress)
     try:
-        check_classes(out, options.names, single_set)
+        check_classes(out, options.names, root, single_set)
     except UserError:
         shutil.rmtree(out, ignore_errors=True)
         raise
     note_made(out, made)
 
 
-def check_classes(images: Path, names: tuple[str, ...], single_set: bool = False) -> None:
-    """Raise ``UserError`` where the table of the images has an empty split, or a split without one of the classes."""
+def check_classes(images: Path, names: tuple[str, ...], root: Path, single_set: bool = False) -> None:
+    """Raise ``UserError`` where the table of the images has an empty split, or a split without one of the classes.
+
+    ``root`` is the folder of the studies they were made from.
+    """
     rows = list(read_slice_table(images).values())
     for split in ("test",) if single_set else ("train", "val"):
         own = [row for row in rows if row["split"] == split]
@@ -71,10 +74,13 @@ def check_classes(images: Path, names: tuple[str, ...], single_set: bool = False
             shown = sum(row.get(name) == "1" for row in own)
             if not shown:
                 kind = "shows a fracture" if name not in LEVELS else f"shows {name}"
-                message = f"No image of the split '{split}' {kind} ('{images}'): give more studies."
+                message = f"No image of the split '{split}' {kind} (of those made from '{root}'): add studies that do."
                 raise UserError(message)
         if names == ("fracture",) and all(row["fracture"] == "1" for row in own):
-            message = f"Every image of the split '{split}' shows a fracture ('{images}'): add studies without one."
+            message = (
+                f"Every image of the split '{split}' shows a fracture (of those made from '{root}'): add studies"
+                " without one."
+            )
             raise UserError(message)
 
 

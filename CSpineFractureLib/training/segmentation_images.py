@@ -47,7 +47,7 @@ def make_images(
     split = [replace(one, split="test") for one in records] if single_set else split_studies(records, system.data, seed)
     write_mask_slices(split, out, options, on_progress)
     try:
-        check_classes(out, LEVELS, single_set)
+        check_classes(out, LEVELS, root, single_set)
     except UserError:
         shutil.rmtree(out, ignore_errors=True)
         raise

@@ -36,7 +36,8 @@ def trainer_settings(run: RunFolder, options: FitOptions) -> dict[str, Any]:
     device = _device(options)
     faults = {
         f"optimiser '{optimiser}' is not one of {', '.join(OPTIMISERS.values())}": optimiser not in OPTIMISERS,
-        f"its picture size {size} is not a multiple of 32 from {LEAST_SIZE}": size % 32 != 0 or size < LEAST_SIZE,
+        f"its picture size {size} is not a multiple of 32 of at least {LEAST_SIZE}": size % 32 != 0
+        or size < LEAST_SIZE,
         f"a batch of {batch} cannot be shared by {options.devices} GPUs": batch < options.devices,
     }
     sgd = optimiser == "sgd"

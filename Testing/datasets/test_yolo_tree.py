@@ -226,8 +226,19 @@ def test_a_set_without_masks_is_refused(tmp_path):
 
 def test_a_split_without_images_is_refused(tmp_path):
     records = [replace(make_record("a"), split="train"), replace(make_record("b", masked=False), split="val")]
-    with pytest.raises(UserError, match="'val' would have no images"):
+    with pytest.raises(UserError, match="'val' would have no images, for none of its studies has the masks"):
         write_yolo(records, tmp_path / "out")
+
+
+@pytest.mark.parametrize(("broken", "sound"), [("train", "val"), ("val", "train")])
+@pytest.mark.parametrize("counts", [{}, {"added": 6}])
+def test_a_split_without_a_fracture_is_refused(tmp_path, broken, sound, counts):
+    records = [replace(make_record("a", "C3", (3, 4)), split=broken)]
+    records += [replace(make_record(f"s{n}"), split=split) for n, split in enumerate((broken, sound, sound))]
+    sentence = f"'{sound}' would have no images, for none of its studies has a slice known to show a fracture: add"
+    with pytest.raises(UserError, match=sentence):
+        write_yolo(records, tmp_path / "out", ImageOptions(classes="fracture", **counts))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,22 @@ def test_at_most_so_many_positive_slices_of_a_study_are_drawn(tmp_path, some_stu
     assert len(rows) == 10
 
 
+@pytest.mark.parametrize("name", ["000-slice-classifier", "004-fracture-detector"])
+@pytest.mark.parametrize(
+    ("broken", "sentence"),
+    [
+        (0, "None of the 6 studies has a slice known to show a fracture: add studies that have"),
+        (1, "The split 'val' would have no images, for none of its studies has a slice known to show a fracture"),
+    ],
+)
+def test_too_few_fractures_are_one_sentence_and_leave_nothing(tmp_path, name, broken, sentence):
+    for n in range(6):
+        make_phantom_folder(tmp_path / "studies" / f"s{n}", "C3" if n < broken else "")
+    with pytest.raises(UserError, match=sentence):
+        make_images(load_system(name), "phantom", tmp_path / "studies", tmp_path / "set")
+    assert [one.name for one in tmp_path.iterdir()] == ["studies"]
+
+
 def test_an_empty_class_is_one_sentence_and_leaves_nothing(tmp_path):
     for n in range(6):
         make_phantom_folder(tmp_path / "sound" / f"s{n}")
@@ -120,7 +136,7 @@ def test_an_empty_class_is_one_sentence_and_leaves_nothing(tmp_path):
     with pytest.raises(UserError, match=r"^[^\n]+$"):
         make_images(system, "phantom", tmp_path / "sound", tmp_path / "set")
     assert not (tmp_path / "set").exists()
-    with pytest.raises(UserError, match="shows C1"):
+    with pytest.raises(UserError, match=r"shows C1.*of those made from '.*sound'.: add studies that do"):
         make_images(load_system("004-level-presence"), "phantom", tmp_path / "sound", tmp_path / "levels")
     assert not (tmp_path / "levels").exists()
     with pytest.raises(UserError, match="does not exist"):

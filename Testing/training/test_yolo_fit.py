@@ -249,7 +249,7 @@ def test_pictures_that_cannot_be_learnt_from_are_one_sentence(tmp_path, harm, se
     ("change", "sentence"),
     [
         ({"input": {"size": [100, 100]}}, "100 is not a multiple of 32"),
-        ({"input": {"size": [32, 32]}}, "32 is not a multiple of 32 from 64"),
+        ({"input": {"size": [32, 32]}}, "32 is not a multiple of 32 of at least 64"),
         ({"augmentation": {"sharpen": 1}}, "sharpen"),
         ({"augmentation": {"fliplr": 7.0}}, "fliplr"),
         (
