@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from CSpineFractureLib.datasets.labelled_image import SLICE_TABLE, read_slice_table
 from CSpineFractureLib.datasets.slice_image import pictures_below
 from CSpineFractureLib.datasets.yolo import label_file, label_lines, read_data_file
 from CSpineFractureLib.errors import UserError
@@ -84,12 +85,14 @@ def train_here(
 def training_data(run: RunFolder, images: Path) -> dict[str, Any]:
     """The YOLO tree ``images`` as ultralytics' trainer takes it.
 
-    Raises ``UserError`` where it has no ``data.yaml``, other classes than the run, or a split without a class.
+    Raises ``UserError`` where it has no ``data.yaml``, other classes than the run, or a split without a class, and
+    where pictures of its table are missing.
     """
     names, found = class_names(run), read_data_file(images)
     if found[0] != names:
         message = f"'{images}' has the classes {', '.join(found[0])}, not {', '.join(names)}: make its images again."
         raise UserError(message)
+    _check_listed(images)
     folders = {split: [images / folder for folder in found[1][split]] for split in ("train", "val")}
     for split, own in folders.items():
         shown = _classes_shown(images, own)
@@ -110,6 +113,14 @@ def identity(run: RunFolder) -> dict[str, Any]:
     """What a checkpoint must agree in to be gone on with."""
     entry = run.entry()
     return {"architecture": entry.architecture, "arguments": dict(entry.arguments), "size": run.setup.system.size}
+
+
+def _check_listed(images: Path) -> None:
+    """Raise ``UserError`` where a picture that the tree's table lists is missing; a tree may have no table."""
+    lost = next((file for file in read_slice_table(images) if not (images / file).is_file()), None)
+    if lost:
+        message = f"'{images / lost}' is missing though '{SLICE_TABLE}' lists it: make the images again."
+        raise UserError(message)
 
 
 def _classes_shown(root: Path, folders: list[Path]) -> set[str]:

@@ -221,6 +221,10 @@ def with_a_damaged_picture(run, tree) -> None:
     path.write_bytes(path.read_bytes()[:200])
 
 
+def without_a_picture(run, tree):
+    (tree / "images/train/train000_k0007.png").unlink()
+
+
 def with_a_wrong_label(run, tree) -> None:
     sorted((tree / "labels/train").iterdir())[0].write_text("0 0.5 0.5 a b\n")
 
@@ -232,6 +236,7 @@ def with_a_wrong_label(run, tree) -> None:
         (without_a_class, "No picture of the split 'val' has a box of fracture"),
         (of_other_classes, "has the classes bone, not fracture"),
         (with_a_damaged_picture, "cannot be read as a picture"),
+        (without_a_picture, r"train000_k0007\.png' is missing though 'slices\.csv' lists it: make the images again"),
         (with_a_wrong_label, "line 1: it is not a class id"),
     ],
 )
