@@ -61,12 +61,14 @@ class RunTrainer(_LIBRARY.DetectionTrainer):
     ) -> None:
         self._data, self._network, self._state, self._identity = data, network, state, identity
         self._on_event, self._log, self._asked_batch = on_event, None, overrides["batch"]
+        self._seconds_before = 0.0
         threads = torch.get_num_threads()
         super().__init__(overrides=overrides, _callbacks=_LIBRARY.get_default_callbacks())
         torch.set_num_threads(threads)  # ultralytics takes all cores but one, whatever the user asked for
         with contextlib.suppress(OSError):
             self.wdir.rmdir()
         self.wdir = checkpoints
+        self.add_callback("on_train_start", RunTrainer._count_on)
         self.add_callback("on_train_start", RunTrainer._quicken_norms)
         self.add_callback("on_train_epoch_start", RunTrainer._begin_epoch)
         self.add_callback("on_train_batch_end", RunTrainer._tell_batch)
@@ -113,7 +115,7 @@ class RunTrainer(_LIBRARY.DetectionTrainer):
             self.scaler.load_state_dict(ckpt["scaler"])
         self.best_fitness, self.start_epoch = ckpt["best_fitness"], ckpt["epoch"] + 1
         if self._is_first:
-            _keep_epochs(self.csv, self.start_epoch)
+            self._seconds_before = _keep_epochs(self.csv, self.start_epoch)
 
     def save_model(self) -> bool:
         """Write the checkpoints of this epoch; called after every epoch, on the first process only."""
@@ -153,6 +155,10 @@ class RunTrainer(_LIBRARY.DetectionTrainer):
     def _is_first(self) -> bool:
         """Whether this is the process that writes files."""
         return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+
+    def _count_on(self) -> None:
+        """Let the column ``time`` of the log go on from the part before, where ultralytics would begin at nought."""
+        self.train_time_start -= self._seconds_before
 
     def _quicken_norms(self) -> None:
         """In short runs, let batch normalisation forget the first steps sooner than ultralytics' 3 % a step does."""
@@ -201,14 +207,18 @@ class RunTrainer(_LIBRARY.DetectionTrainer):
             self._log.close()
 
 
-def _keep_epochs(path: Path, epochs: int) -> None:
-    """Drop the rows of a log after the first ``epochs`` epochs: they were written for an epoch that was not saved."""
+def _keep_epochs(path: Path, epochs: int) -> float:
+    """Drop the rows of a log after the first ``epochs`` epochs: they were written for an epoch that was not saved.
+
+    Returns the seconds that the last of the others tells.
+    """
     if not path.is_file():
-        return
-    rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
+        return 0.0
+    rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))[: epochs + 1]
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows[: epochs + 1])
+    csv.writer(text, lineterminator="\n").writerows(rows)
     write_text_atomically(text.getvalue(), path)
+    return float(rows[-1][1]) if len(rows) > 1 else 0.0
 
 
 def _tensorboard(folder: Path, epoch: int) -> Any:

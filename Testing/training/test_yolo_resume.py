@@ -60,6 +60,10 @@ def logged(run: RunFolder) -> list[list[str]]:
     return [[row[0], *row[2:]] for row in rows]
 
 
+def seconds(run: RunFolder) -> list[float]:
+    return [float(line.split(",")[1]) for line in (run.logs / "results.csv").read_text().splitlines()[1:]]
+
+
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     run = a_short_run(tmp_path_factory.mktemp("whole"))
@@ -83,6 +87,7 @@ def test_a_killed_run_ends_as_an_uninterrupted_one(tmp_path, uninterrupted):
     ours, theirs = weights_of(run), weights_of(uninterrupted)
     assert all(torch.allclose(ours[name].float(), theirs[name].float(), atol=1e-4) for name in theirs)
     assert [row[0] for row in logged(run)] == ["epoch", "1", "2", "3", "4"]
+    assert seconds(run) == sorted(seconds(run))  # the time goes on, too
 
 
 def test_a_run_stopped_by_the_user_goes_on_to_the_very_same_end(tmp_path, uninterrupted):
