@@ -14,7 +14,7 @@ from CSpineFractureLib.datasets.nifti_mask import onto_grid, read_mask
 from CSpineFractureLib.datasets.record import LEVELS, SliceBox, StudyRecord
 from CSpineFractureLib.datasets.rsna_write import DICOM_FOLDER
 from CSpineFractureLib.errors import UserError
-from CSpineFractureLib.phantom.files import CT_FILE, LABEL_FILE, TRUTH_FILE
+from CSpineFractureLib.phantom.files import CT_FILE, FRACTURE_FILE, LABEL_FILE, TRUTH_FILE
 from CSpineFractureLib.volume import read_volume
 
 KINDS = ("displaced", "hairline")
@@ -91,6 +91,7 @@ def ct_of(folder: Path) -> Path:
 
 def _record(folder: Path) -> StudyRecord:
     truth, mask, ct = read_truth(folder), folder / LABEL_FILE, ct_of(folder)
+    fractures = folder / FRACTURE_FILE
     return StudyRecord(
         id=folder.name,
         load_volume=partial(read_volume, ct),
@@ -98,6 +99,7 @@ def _record(folder: Path) -> StudyRecord:
         fractured=fractured_of(truth),
         boxes=None if truth.get("gantry_tilt_deg") else boxes_of(truth),
         load_bodies=lambda: truth.get("centres_ras", {}),
+        load_fractures=partial(_levels, ct, fractures) if fractures.is_file() else None,
         strata=strata_of(truth),
     )
 

@@ -56,6 +56,9 @@ class StudyRecord:
     load_bodies
         Gives RAS mm of the middles of the vertebral bodies (C1: of the anterior arch) by level; ``None`` where they are
         not known.
+    load_fractures
+        Gives the fracture mask, uint8 ``[k, j, i]`` on the volume's grid, the number of the level (1-7) where it is
+        fractured; ``None`` where the study has none. Study without fractures: all 0.
     group
         The patient: studies of one group always fall in one split.
     split
@@ -70,6 +73,7 @@ class StudyRecord:
     fractured: dict[str, bool] | None = None
     boxes: Sequence[SliceBox] | None = None
     load_bodies: Callable[[], dict[str, Sequence[float]]] | None = None
+    load_fractures: Callable[[], np.ndarray] | None = None
     group: str = ""
     split: str | None = None
     strata: tuple[str, ...] = field(default=())

@@ -2,7 +2,9 @@
 
 A sample is ``<split>/<study>_<level>.npz`` (compressed, no pickles) with ``crop``, uint8 ``[slices, 4, s, s]``: the
 three bone windows and the vertebra's mask (empty where the study has none), and, where asked for, ``whole``, the same
-slices uncropped. ``crops.csv`` lists the samples. The patient always lies the same way, however the CT is stored.
+slices uncropped, and ``cracks``, uint8 ``[slices, s, s]``, 255 where the crop shows a fracture of this vertebra (as far
+as the study tells that). ``crops.csv`` lists the samples. The patient always lies the same way, however the CT is
+stored.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from CSpineFractureLib.datasets.crop_table import CropRow, write_crop_table
+from CSpineFractureLib.datasets.fracture_map import fracture_map
 from CSpineFractureLib.datasets.labelled_image import slice_name
 from CSpineFractureLib.datasets.part_folder import Progress, no_progress, note_of, part_folder
 from CSpineFractureLib.datasets.record import LEVELS, StudyRecord
@@ -31,10 +34,12 @@ from CSpineFractureLib.datasets.vertebra_places import (
 )
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.findings.atomic_file import write_text_atomically
-from CSpineFractureLib.volume.vertebra_crop import SLICES, VertebraPlace, crop_vertebra
+from CSpineFractureLib.volume.vertebra_crop import SLICES, VertebraPlace, crop_mask, crop_vertebra
 
 KINDS = ("crop", "whole")
 CHANNELS = 4
+LEAST_CRACK = 0.2
+"""A pixel of a crop shows a fracture where so much of it does: gaps are thinner than a pixel."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,8 @@ class CropOptions:
         a vertebra without one is cropped by the mask. Empty: by the mask.
     whole
         Keep the slices uncropped, too, for the comparisons without a crop.
+    cracks
+        Keep where the fractures lie, too, for networks that learn to draw them.
     normals
         At most so many normal vertebrae per fractured one in the split ``train``, drawn by ``seed``. ``None``: all.
     least_visible
@@ -60,6 +67,7 @@ class CropOptions:
     size: int = 512
     boxes: str = ""
     whole: bool = False
+    cracks: bool = False
     normals: float | None = None
     least_visible: float = 0.3
     seed: int = 0
@@ -71,6 +79,7 @@ class CropOptions:
             ("normals", self.normals, self.normals is None or (_number(self.normals) and self.normals > 0)),
             ("least_visible", self.least_visible, _number(self.least_visible) and 0 <= self.least_visible <= 1),
             ("whole", self.whole, isinstance(self.whole, bool)),
+            ("cracks", self.cracks, isinstance(self.cracks, bool)),
         ):
             if not sane:
                 place = "input" if name in ("slices", "size") else "data"
@@ -84,6 +93,7 @@ _WANTED = {
     "normals": "give a number above 0, or leave it out",
     "least_visible": "give a share from 0 to 1",
     "whole": "give true or false",
+    "cracks": "give true or false",
 }
 
 
@@ -138,7 +148,7 @@ def usable(record: StudyRecord, boxed: Iterable[str] = ()) -> bool:
     return record.fractured is not None and (record.load_levels is not None or record.id in boxed)
 
 
-def read_crop(path: Path, kind: str, shape: tuple[int, int, int, int]) -> np.ndarray:
+def read_crop(path: Path, kind: str, shape: tuple[int, ...]) -> np.ndarray:
     """uint8 ``shape`` of a sample. Raises ``UserError`` where it is missing, damaged, or not of that kind and shape."""
     try:
         with np.load(path, allow_pickle=False) as stored:
@@ -156,6 +166,20 @@ def read_crop(path: Path, kind: str, shape: tuple[int, int, int, int]) -> np.nda
         message = f"'{path}' holds pictures of the shape {pictures.shape} instead of {shape}: make the crops again."
         raise UserError(message)
     return pictures
+
+
+def read_crack_map(path: Path, shape: tuple[int, int, int]) -> np.ndarray | None:
+    """uint8 ``shape`` of a sample, 255 on the fracture; ``None`` where the study does not tell its place.
+
+    Raises ``UserError`` as ``read_crop`` does.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            if "cracks" not in stored.files:
+                return None
+    except (OSError, ValueError, EOFError, BadZipFile):
+        pass  # read_crop says what is wrong
+    return read_crop(path, "cracks", shape)
 
 
 def _wanted(
@@ -188,6 +212,7 @@ def _study(
     study = LyingStudy.of(record)
     places = places_of(study, boxes)
     shares = visible_shares(study, places)
+    cracks = fracture_map(record, study) if options.cracks else None
     rows = []
     for level, label in wanted.items():
         if level not in places or shares[level] < options.least_visible:
@@ -197,14 +222,24 @@ def _study(
         strata = "+".join(_strata(record, level, bool(label)))
         share = round(shares[level], 3)
         rows.append(CropRow(file, record.id, record.group, record.split, level, label, strata, share, *slices))
-        _write(part / file, study, places[level], LEVELS.index(level) + 1, options)
+        _write(part / file, study, places[level], LEVELS.index(level) + 1, options, cracks)
     write_text_atomically(json.dumps([asdict(row) for row in rows]), note)
     return rows
 
 
-def _write(path: Path, study: LyingStudy, place: VertebraPlace, number: int, options: CropOptions) -> None:
+def _write(
+    path: Path,
+    study: LyingStudy,
+    place: VertebraPlace,
+    number: int,
+    options: CropOptions,
+    cracks: np.ndarray | None,
+) -> None:
     how = {"size": options.size, "slices": options.slices, "labels": study.labels, "level_number": number}
     pictures = {"crop": crop_vertebra(study.hu, place, **how)}
+    if cracks is not None:
+        share = crop_mask(cracks == number, place, options.size, options.slices)
+        pictures["cracks"] = np.where(share >= LEAST_CRACK, np.uint8(255), np.uint8(0))
     if options.whole:
         everything = VertebraPlace.whole(study.hu.shape, place.k0, place.k1)
         pictures["whole"] = crop_vertebra(study.hu, everything, **how)

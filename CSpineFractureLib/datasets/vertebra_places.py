@@ -33,6 +33,7 @@ class LyingStudy:
     hu: np.ndarray
     labels: np.ndarray
     spacing_mm: tuple[float, float, float]
+    _name: str
     _volume: CTVolume
     _view: CanonicalView
 
@@ -43,16 +44,12 @@ class LyingStudy:
         view = CanonicalView.of(volume)
         labels = np.zeros(view.hu.shape, np.uint8)
         if record.load_levels is not None:
-            mask = record.load_levels()
-            if mask.shape != volume.hu.shape:
-                sizes = [" x ".join(str(size) for size in reversed(shape)) for shape in (mask.shape, volume.hu.shape)]
-                message = (
-                    f"Study '{record.id}' has a mask of {sizes[0]} voxels for a CT of {sizes[1]}; give it the mask of "
-                    f"this CT."
-                )
-                raise UserError(message)
-            labels = CanonicalView.of(CTVolume(mask.astype(np.int16), volume.ijk_to_ras)).hu.astype(np.uint8)
-        return cls(np.ascontiguousarray(view.hu), np.ascontiguousarray(labels), view.spacing_mm, volume, view)
+            labels = _lying(record.load_levels(), volume, record.id)
+        return cls(np.ascontiguousarray(view.hu), labels, view.spacing_mm, record.id, volume, view)
+
+    def as_lying(self, mask: np.ndarray) -> np.ndarray:
+        """A mask of the stored grid in canonical order, uint8. Raises ``UserError`` where it is of another grid."""
+        return _lying(mask, self._volume, self._name)
 
     def from_stored(self, ijk: np.ndarray) -> np.ndarray:
         """Continuous canonical indices ``[n, 3]`` of stored ones."""
@@ -64,6 +61,15 @@ class LyingStudy:
             return -1, -1
         low, high = sorted(self._view.stored_slice(k) for k in (k0, k1))
         return low, high
+
+
+def _lying(mask: np.ndarray, volume: CTVolume, name: str) -> np.ndarray:
+    if mask.shape != volume.hu.shape:
+        sizes = [" x ".join(str(size) for size in reversed(shape)) for shape in (mask.shape, volume.hu.shape)]
+        message = f"Study '{name}' has a mask of {sizes[0]} voxels for a CT of {sizes[1]}; give it the mask of this CT."
+        raise UserError(message)
+    turned = CanonicalView.of(CTVolume(mask.astype(np.int16), volume.ijk_to_ras)).hu
+    return np.ascontiguousarray(turned.astype(np.uint8))
 
 
 def places_of(study: LyingStudy, boxes: StudyBoxes | None = None) -> dict[str, VertebraPlace]:

@@ -2,8 +2,10 @@
 
 A U-Net with a ResNet encoder (segmentation-models-pytorch, MIT) looks at each slice of a vertebra; what its encoder and
 its decoder see is pooled to one row of features per slice, two layers of a bidirectional LSTM read the rows from top to
-bottom, and a linear layer gives one logit. The document names these parts and ResNet-101; how features are pooled, the
-LSTM's width and the dropout are this project's choice. All weights are random here.
+bottom, and a linear layer gives one logit. The U-Net also draws a map of the fracture ("the final semantic segmentation
+outcomes", section III-D), from which it can learn where studies tell the place of fractures. The document names these
+parts and ResNet-101; how features are pooled, the LSTM's width and the dropout are this project's choice. All weights
+are random here.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ MEAN, SPREAD = 0.449, 0.226
 """Grey means of ImageNet's channel means and spreads: what weights from there expect."""
 LOOK_AT_ONCE = 4
 """Slices looked at together where no gradient is wanted; so 30 slices of 512 pixels stay below 2 GB."""
+RARE = -4.0
+"""Logit of the drawn map at the start: hardly any pixel shows a fracture."""
 DEPTH = 5
 """Steps down of an encoder, each to half the size."""
 ENCODERS = {
@@ -33,7 +37,10 @@ as usual and its decoder ends at half the resolution, so that it can be trained 
 
 
 class SliceFeatures(nn.Module):
-    """A U-Net whose last encoder map (mean) and last decoder map (mean and highest value) become a row of features."""
+    """A U-Net whose last encoder map (mean), last decoder map and drawn map (mean and highest value) become features.
+
+    The drawn map has a logit of "fracture here" for each of its pixels.
+    """
 
     def __init__(self, encoder: str, channels: int) -> None:
         super().__init__()
@@ -47,13 +54,21 @@ class SliceFeatures(nn.Module):
         )
         self.encoder, self.decoder = whole.encoder, whole.decoder
         self.decoder.blocks = self.decoder.blocks[: len(decoder)]
-        self.width = self.encoder.out_channels[-1] + 2 * decoder[-1]
+        self.crack = nn.Conv2d(decoder[-1], 1, 1)
+        nn.init.constant_(self.crack.bias, RARE)
+        self.width = self.encoder.out_channels[-1] + 2 * (decoder[-1] + 1)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """``[n, width]`` of images ``[n, channels, s, s]``, ``s`` a multiple of 32."""
+        return self.look(images)[0]
+
+    def look(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """As ``forward``, and the drawn map, logits ``[n, h, w]`` of a resolution of its own."""
         maps = self.encoder(images)
-        drawn = self.decoder(maps)
-        return torch.cat([maps[-1].mean((2, 3)), drawn.mean((2, 3)), drawn.amax((2, 3))], dim=1)
+        last = self.decoder(maps)
+        drawn = self.crack(last)
+        both = torch.cat([last, drawn / -RARE], dim=1)
+        return torch.cat([maps[-1].mean((2, 3)), both.mean((2, 3)), both.amax((2, 3))], dim=1), drawn[:, 0]
 
 
 class SimpleFeatures(nn.Sequential):
@@ -96,12 +111,25 @@ class SliceLSTM(nn.Module):
         simple = isinstance(self.features, SimpleFeatures)
         return self.features[-4] if simple else self.features.decoder.blocks[-1]
 
+    @property
+    def draws(self) -> bool:
+        """Whether it gives a map of the fracture, too."""
+        return isinstance(self.features, SliceFeatures)
+
     def forward(self, crops: torch.Tensor) -> torch.Tensor:
         """Logits ``[n]`` of ``[n, slices, channels, s, s]``."""
-        count, slices = crops.shape[:2]
         images = (crops.flatten(0, 1) - MEAN) / SPREAD
         at_once = len(images) if torch.is_grad_enabled() else LOOK_AT_ONCE
-        rows = torch.cat([self.features(part) for part in images.split(at_once)]).view(count, slices, -1)
+        rows = torch.cat([self.features(part) for part in images.split(at_once)])
+        return self._read(rows.view(*crops.shape[:2], -1))
+
+    def draw(self, crops: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits ``[n]`` as of ``forward``, and those of the drawn maps, ``[n, slices, h, w]``; where it ``draws``."""
+        rows, maps = self.features.look((crops.flatten(0, 1) - MEAN) / SPREAD)
+        return self._read(rows.view(*crops.shape[:2], -1)), maps.view(*crops.shape[:2], *maps.shape[1:])
+
+    def _read(self, rows: torch.Tensor) -> torch.Tensor:
+        """Logits ``[n]`` of the slices' features ``[n, slices, width]``."""
         # cuDNN's LSTM gives no gradients outside of training, which Grad-CAM needs
         with torch.backends.cudnn.flags(enabled=self.training or not torch.is_grad_enabled()):
             read, _ = self.lstm(rows)

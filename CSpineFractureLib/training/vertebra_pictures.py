@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from CSpineFractureLib.datasets.crop_table import CROP_TABLE, read_crop_table
 from CSpineFractureLib.datasets.part_folder import Progress, no_progress
-from CSpineFractureLib.datasets.vertebra_crops import CHANNELS, read_crop
+from CSpineFractureLib.datasets.vertebra_crops import CHANNELS, read_crack_map, read_crop
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.training.epoch_data import EpochData
 from CSpineFractureLib.training.run_folder import RunFolder, Setup
@@ -22,7 +22,10 @@ from CSpineFractureLib.training.vertebra_augment import WINDOWS, VertebraAugment
 
 KINDS = {"vertebra-crop": "crop", "vertebra-whole": "whole"}
 """``input.image`` of a system or model, and the pictures of a sample."""
-Sample = tuple[torch.Tensor, torch.Tensor]
+UNKNOWN = -1.0
+"""In the map of the fracture, where nothing is known about its place."""
+Sample = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+"""Crop, target, and the map of the fracture; see ``VertebraPictures``."""
 
 
 def input_of(setup: Setup) -> dict[str, Any]:
@@ -44,20 +47,25 @@ def input_of(setup: Setup) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Shown:
-    """Which part of the samples is shown: their ``kind``, ``slices`` of the ``stored`` ones, ``size``, with mask."""
+    """Which part of the samples is shown: their ``kind``, ``slices`` of the ``stored`` ones, ``size``, with mask.
+
+    ``cracks``: with a map of the fracture, for a network that learns to draw it.
+    """
 
     kind: str
     slices: int
     stored: int
     size: int
     mask: bool
+    cracks: bool = False
 
     @classmethod
     def of(cls, setup: Setup) -> Shown:
         """By what the run's model takes."""
-        given = input_of(setup)
-        stored = int(setup.system.input["slices"])
-        return cls(KINDS[given["image"]], int(given["slices"]), stored, setup.system.size, bool(given.get("mask")))
+        given, stored = input_of(setup), int(setup.system.input["slices"])
+        kind, mask = KINDS[given["image"]], bool(given.get("mask"))
+        cracks = kind == "crop" and bool(setup.system.training.get("draw"))
+        return cls(kind, int(given["slices"]), stored, setup.system.size, mask, cracks)
 
     @property
     def channels(self) -> int:
@@ -65,15 +73,25 @@ class Shown:
         return WINDOWS + self.mask
 
     def read(self, path: Path) -> np.ndarray:
-        """uint8 ``[slices, channels, size, size]``, slices evenly from top to bottom. Raises ``UserError``."""
-        pictures = read_crop(path, self.kind, (self.stored, CHANNELS, self.size, self.size))
+        """uint8 ``[slices, channels, size, size]``, slices evenly from top to bottom. Raises ``UserError``.
+
+        With ``cracks`` one channel more, the map of the fracture: 255 there, 1 everywhere where it is not known.
+        """
+        shape = (self.stored, CHANNELS, self.size, self.size)
+        pictures = read_crop(path, self.kind, shape)[:, : self.channels]
+        if self.cracks:
+            drawn = read_crack_map(path, (self.stored, self.size, self.size))
+            pictures = np.concatenate([pictures, np.ones_like(pictures[:, :1]) if drawn is None else drawn[:, None]], 1)
         chosen = np.linspace(0, self.stored - 1, self.slices + 2)[1:-1] if self.slices < self.stored else None
         numbers = np.arange(self.stored) if chosen is None else np.rint(chosen).astype(int)
-        return np.ascontiguousarray(pictures[numbers, : self.channels])
+        return np.ascontiguousarray(pictures[numbers])
 
 
 class VertebraPictures(Dataset):
-    """Vertebrae of one split: float32 ``[slices, channels, s, s]`` 0..1, and 1.0 where it is fractured.
+    """Vertebrae of one split: float32 ``[slices, channels, s, s]`` 0..1, 1.0 where it is fractured, and where.
+
+    The last is float32 ``[slices, s, s]`` 0..1, 1 on the fracture, all ``UNKNOWN`` where the study does not tell its
+    place; empty where it is not ``shown``.
 
     Only vertebrae asked for as ``(epoch, index)`` are augmented, in a way that depends on nothing but the seed, the
     epoch and the index. Raises ``UserError`` where the set has no table or no such split.
@@ -95,10 +113,13 @@ class VertebraPictures(Dataset):
 
     def __getitem__(self, key: int | tuple[int, int]) -> Sample:
         epoch, index = key if isinstance(key, tuple) else (None, key)
-        crop = torch.tensor(self._read(index) if self._kept is None else self._kept[index]).float() / 255
+        stored = self._read(index) if self._kept is None else self._kept[index]
+        known = not self.shown.cracks or stored[0, -1, 0, 0] != 1
+        crop = torch.tensor(stored).float() / 255
         if epoch is not None and self.augmentation is not None:
             crop = self.augmentation(crop, np.random.default_rng([self.seed, epoch, index]))
-        return crop, self.targets[index]
+        crop, cracks = crop[:, : self.shown.channels], crop[:, self.shown.channels :].flatten(0, 1)
+        return crop, self.targets[index], cracks if known else torch.full_like(cracks, UNKNOWN)
 
     def __getstate__(self) -> dict:
         """Another process reads the crops itself: that is quicker than sending them."""
@@ -107,7 +128,7 @@ class VertebraPictures(Dataset):
     def read_all(self, on_progress: Progress = no_progress) -> None:
         """Read all crops into memory, unless too many. Raises ``UserError`` for a missing or damaged one."""
         shown = self.shown
-        shape = (len(self), shown.slices, shown.channels, shown.size, shown.size)
+        shape = (len(self), shown.slices, shown.channels + shown.cracks, shown.size, shown.size)
         if self._kept is not None or np.prod(shape, dtype=float) > MOST_BYTES:
             return
         kept = np.empty(shape, np.uint8)
@@ -127,4 +148,5 @@ def vertebra_data(run: RunFolder, workers: int = 0) -> EpochData:
     setup, system = run.setup, run.setup.system
     shown, augmentation = Shown.of(setup), VertebraAugmentation.of(system.augmentation)
     training = VertebraPictures(run.images, "train", shown, augmentation, setup.seed)
-    return EpochData(training, VertebraPictures(run.images, "val", shown), int(system.training["batch"]), workers)
+    validation = VertebraPictures(run.images, "val", replace(shown, cracks=False))
+    return EpochData(training, validation, int(system.training["batch"]), workers)

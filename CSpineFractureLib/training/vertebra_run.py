@@ -65,11 +65,11 @@ def look(
     """
     network = exported_network(run)
     split = "val" if set_name == "val" else "test"
-    pictures = VertebraPictures(run.images_of(set_name), split, Shown.of(run.setup))
+    pictures = VertebraPictures(run.images_of(set_name), split, replace(Shown.of(run.setup), cracks=False))
 
     @torch.inference_mode()
     def look_at(batch: Sequence[int], where: str) -> torch.Tensor:
-        crops, _truth = default_collate([pictures[index] for index in batch])
+        crops = default_collate([pictures[index][0] for index in batch])
         return torch.sigmoid(network.to(where)(crops.to(where)).float()).cpu()
 
     tell = telling(on_event, "predict", f"Looking at the vertebrae of {set_name}")

@@ -97,6 +97,16 @@ def crop_vertebra(
     return result
 
 
+def crop_mask(mask: np.ndarray, place: VertebraPlace, size: int, slices: int = SLICES) -> np.ndarray:
+    """float32 ``[slices, size, size]`` 0..1: the share of each pixel of ``crop_vertebra`` where ``mask`` is true.
+
+    ``mask`` is bool ``[k, j, i]`` on the grid of the CT.
+    """
+    rows, columns = _inside(mask.shape, place)
+    block = mask[place.k0 : place.k1 + 1, rows, columns]
+    return _resampled(block, place, rows.start, columns.start, size, slices, 0)
+
+
 def _resampled(
     block: np.ndarray, place: VertebraPlace, row: int, column: int, size: int, slices: int, outside: float
 ) -> np.ndarray:

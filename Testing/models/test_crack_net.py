@@ -48,6 +48,22 @@ def test_the_order_of_the_slices_counts(name: str) -> None:
     assert not torch.allclose(network(crops), network(crops.flip(1)), atol=1e-6)
 
 
+def test_cracknet_draws_a_map_for_every_slice_and_answers_as_without() -> None:
+    network, crops = crack_net("resnet18").eval(), some_crops()
+    logits, maps = network.draw(crops)
+    assert maps.shape == (2, 3, 32, 32)
+    assert torch.allclose(logits, network(crops), atol=1e-6)
+    assert network.draws
+    assert not cnn_lstm().draws
+
+
+def test_what_is_drawn_counts_for_the_answer() -> None:
+    network, crops = crack_net("resnet18").eval(), some_crops()
+    before = network(crops)
+    torch.nn.init.constant_(network.features.crack.bias, 4.0)
+    assert not torch.allclose(network(crops), before, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", SMALL)
 def test_every_weight_learns(name: str) -> None:
     network = SMALL[name]()

@@ -17,8 +17,11 @@ from CSpineFractureLib.training.systems import load_system
 SYSTEM, SLICES, SIZE = "002-vertebra-fracture", 5, 32
 
 
-def make_crops(root: Path, train: int, val: int, split: str = "val") -> Path:
-    """Studies of four levels each, every second vertebra with a dark gap through two of its slices."""
+def make_crops(root: Path, train: int, val: int, split: str = "val", cracks: bool = False) -> Path:
+    """Studies of four levels each, every second vertebra with a dark gap through two of its slices.
+
+    With ``cracks`` the samples of all levels but C5 tell where that is.
+    """
     rng = np.random.default_rng([train, val])
     rows = []
     for number in range(train + val):
@@ -29,8 +32,9 @@ def make_crops(root: Path, train: int, val: int, split: str = "val") -> Path:
             file = f"{part}/{name}_{level}.npz"
             rows.append(CropRow(file, name, name, part, level, broken, strata, 1.0, 10 * place, 10 * place + 9))
             (root / part).mkdir(parents=True, exist_ok=True)
-            crop = _vertebra(rng, bool(broken))
-            np.savez_compressed(root / file, crop=crop, whole=np.roll(crop, 3, axis=2))
+            crop, gap = _vertebra(rng, bool(broken))
+            known = {"cracks": gap} if cracks and level != "C5" else {}
+            np.savez_compressed(root / file, crop=crop, whole=np.roll(crop, 3, axis=2), **known)
     write_crop_table(root, rows)
     made = {"source": "phantom", "root": "studies"}
     (root / MADE_FILE).write_text(yaml.safe_dump(made), encoding="utf-8")
@@ -45,14 +49,16 @@ def a_run(folder: Path, model: str = "vertebra-cnn-lstm", seed: int = 0, **overr
     return open_run(folder / model, Setup(system, model, seed, "phantom", "studies", ""))
 
 
-def _vertebra(rng: np.random.Generator, broken: bool) -> np.ndarray:
-    """uint8 ``[5, 4, 32, 32]``: a bright disc in noise, with its mask."""
+def _vertebra(rng: np.random.Generator, broken: bool) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 ``[5, 4, 32, 32]``: a bright disc in noise, with its mask; and ``[5, 32, 32]``, 255 in its gap."""
     j, i = np.mgrid[:SIZE, :SIZE] - (SIZE / 2 + rng.uniform(-2, 2, 2))[:, None, None]
     disc = j**2 + i**2 < rng.uniform(8, 11) ** 2
     pictures = rng.normal(60, 8, (SLICES, 3, SIZE, SIZE)) + 120 * disc
+    gap = np.zeros((SLICES, SIZE, SIZE), np.uint8)
     if broken:
         angle, first = rng.uniform(0, np.pi), rng.integers(0, SLICES - 1)
         line = np.abs(j * np.cos(angle) + i * np.sin(angle)) < 2.0
         pictures[first : first + 2, :, line & disc] -= 110
+        gap[first : first + 2, line & disc] = 255
     mask = np.broadcast_to(255 * disc, (SLICES, 1, SIZE, SIZE))
-    return np.concatenate([pictures, mask], axis=1).clip(0, 255).astype(np.uint8)
+    return np.concatenate([pictures, mask], axis=1).clip(0, 255).astype(np.uint8), gap
