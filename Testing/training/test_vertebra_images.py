@@ -43,7 +43,7 @@ def test_a_fold_of_the_patients_is_for_validation(studies, tmp_path) -> None:
         training = [row for row in rows if row.split == "train"]
         broken = sum(row.label for row in training)
         assert broken == 3
-        assert 0 < len(training) - broken <= 2 * broken, "as the quick recipe says"
+        assert 0 < len(training) - broken <= 1.5 * broken + 0.5, "as the quick recipe says"
     assert not sets[0] & sets[1]
 
 

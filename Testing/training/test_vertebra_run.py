@@ -137,7 +137,7 @@ def test_each_model_sees_its_own_pictures(tmp_path, model: str, shape) -> None:
     make_crops(tmp_path / "images", train=1, val=1)
     run = a_run(tmp_path, model)
     pictures = VertebraPictures(run.images, "train", Shown.of(run.setup))
-    crop, target = pictures[0]
+    crop, target, _cracks = pictures[0]
     assert crop.shape == shape
     assert target == 0
     assert vertebra_run.new_network(run.setup)(torch.stack([crop, crop])).shape == (2,)
