@@ -12,19 +12,18 @@ def fracture_map(record: StudyRecord, study: LyingStudy) -> np.ndarray | None:
     """uint8 ``[k, j, i]`` in canonical order: the number of the fractured level (1-7) where a fracture lies, else 0.
 
     As the study draws its fractures, else the boxes of its slices (inside the vertebra, where there is a mask).
-    ``None`` where the study has fractures but does not tell where. Raises ``UserError`` where its mask does not fit
-    the CT.
+    ``None`` where the study has fractures but does not tell where, or not of which level. Raises ``UserError`` where
+    its mask does not fit the CT.
     """
     if record.load_fractures is not None:
         return study.as_lying(record.load_fractures())
     found = np.zeros(study.hu.shape, np.uint8)
     if record.negative:
         return found
-    if record.boxes is None:
+    if record.boxes is None or any(box.level not in LEVELS for box in record.boxes):
         return None
     for box in record.boxes:
-        if box.level in LEVELS:
-            _fill(found, box, study)
+        _fill(found, box, study)
     return found
 
 

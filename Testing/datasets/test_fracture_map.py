@@ -72,6 +72,8 @@ def test_a_box_counts_inside_its_vertebra() -> None:
 def test_nobody_knows_where_a_fracture_without_mask_and_boxes_lies() -> None:
     record = record_of(drawn=False, boxes=False)
     assert fracture_map(record, LyingStudy.of(record)) is None
+    record.boxes = [SliceBox(15, 10, 10, 10, 10)]
+    assert fracture_map(record, LyingStudy.of(record)) is None, "of no known level"
     record.fractured = dict.fromkeys(LEVELS, False)
     assert not fracture_map(record, LyingStudy.of(record)).any()
 
