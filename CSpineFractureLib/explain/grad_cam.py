@@ -9,11 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 
 import cv2
 import numpy as np
 import torch
 from torch import nn
+
+_alone = Lock()
+"""Hooks and gradients belong to the network, whichever thread they serve."""
 
 
 def slice_grad_cam(
@@ -25,6 +29,8 @@ def slice_grad_cam(
     layer: nn.Module | None = None,
 ) -> np.ndarray:
     """Grad-CAM of every image: float32 ``[n, h, w]`` for images ``[n, c, h, w]``; needs no gradient mode of the caller.
+
+    Of several threads that call it, one after another gets its turn.
 
     Parameters
     ----------
@@ -48,6 +54,7 @@ def slice_grad_cam(
         return np.zeros((0, *images.shape[-2:]), np.float32)
     size = max(1, int(batch_size))
     with (
+        _alone,
         torch.inference_mode(False),
         torch.enable_grad(),
         _left_as_found(model, layer),

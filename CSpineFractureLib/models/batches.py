@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import gc
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+
+from CSpineFractureLib.models.crew import Crew, Task
 
 _OUT_OF_MEMORY = (
     "out of memory",
@@ -25,6 +28,7 @@ def run_batches(
     on_progress: Callable[[int, int], None] | None = None,
     check_cancelled: Callable[[], None] | None = None,
     warn: Callable[[str, str], None] | None = None,
+    crew: Crew | None = None,
 ) -> list[Any]:
     """``function`` over all ``items``; one result per item, in order.
 
@@ -45,12 +49,18 @@ def run_batches(
         Called before each batch; raises ``errors.Cancelled`` to stop.
     warn
         ``warn(code, message)``, the parts of a ``Notice``: ``batch-halved`` or ``moved-to-cpu``, each at most once.
+    crew
+        Whose threads run ``function``, several batches at once; by default one after another in the calling thread,
+        which calls ``on_progress``, ``check_cancelled`` and ``warn`` either way.
 
     Raises MemoryError when a single item does not fit on the CPU either.
     """
     device = str(device)
     first_size = size = max(1, int(batch_size))
+    crew = crew or Crew()
+    most_started = crew.size + (crew.size > 1)  # one waits, so that no thread has to
     results: list[Any] = []
+    running: deque[tuple[Sequence[Any], Task]] = deque()
     told: set[str] = set()
 
     def tell(code: str, message: str) -> None:
@@ -59,13 +69,23 @@ def run_batches(
         told.add(code)
 
     while len(results) < len(items):
-        if check_cancelled is not None:
-            check_cancelled()
-        batch = items[len(results) : len(results) + size]
-        answer, fault = _attempt(function, batch, device)
+        begun = len(results) + sum(len(batch) for batch, _ in running)
+        if begun < len(items) and len(running) < most_started:
+            if check_cancelled is not None:
+                check_cancelled()
+            batch = items[begun : begun + size]
+            running.append((batch, crew.start(_attempt, function, batch, device)))
+            continue
+        batch, task = running.popleft()
+        answer, fault = task.result()
         if fault is not None:
+            for _, other in running:
+                other.result()  # so that its memory is free
+            running.clear()
             _release_memory(device)
-            if len(batch) > 1:
+            if most_started > 1:
+                most_started = 1  # alone it may fit
+            elif len(batch) > 1:
                 size = len(batch) // 2
                 tell("batch-halved", f"Memory was short on {device}: smaller batches are used, which takes longer.")
             elif device != "cpu":

@@ -19,7 +19,7 @@ many displaced fractures reach as reach 0.6, 38 of 42. Of 747 sound levels 52 re
 
 
 def classify_slices(view: CanonicalView, levels: list[FusedLevel], context: RunContext) -> list[SliceSuspicion]:
-    """Every slice of the cervical column; CAM and fracture boxes where it is suspicious.
+    """Every slice of the cervical column with its probability.
 
     Where no level was found, a classifier of whole slices looks at all slices of the volume, one of crops at none.
     """
@@ -45,15 +45,18 @@ def classify_slices(view: CanonicalView, levels: list[FusedLevel], context: RunC
 
     with context.stage("classify", len(span), "Looking for fractures"):
         probabilities = context.run_batches(
-            "classify", classify_batch, span, _at_once(context), "Looking for fractures"
+            "classify", classify_batch, span, _at_once(context), "Looking for fractures", side_by_side=True
         )
     probabilities = smoothed(probabilities, view.spacing_mm[2])
-    found = [SliceSuspicion(k, float(p), centres[k]) for k, p in zip(span, probabilities, strict=True)]
+    return [SliceSuspicion(k, float(p), centres[k]) for k, p in zip(span, probabilities, strict=True)]
+
+
+def explain_slices(view: CanonicalView, found: list[SliceSuspicion], context: RunContext) -> None:
+    """Fill in picture, CAM and fracture boxes of the suspicious ones among classified slices, in place."""
     show = min(context.threshold("gradcam", SHOW_CAM), context.threshold("fracture", FRACTURE))
     suspicious = [s for s in found if s.probability >= show]
     with context.stage("explain", len(suspicious), "Explaining suspicious slices"):
         _explain(view, suspicious, context)
-    return found
 
 
 def _explain(view: CanonicalView, suspicious: list[SliceSuspicion], context: RunContext) -> None:
@@ -97,7 +100,9 @@ def _explain(view: CanonicalView, suspicious: list[SliceSuspicion], context: Run
             s.boxes = scored_boxes(place, s.k, found)
         return [None] * len(cams)
 
-    context.run_batches("explain", explain_batch, suspicious, _at_once(context), "Explaining suspicious slices")
+    context.run_batches(
+        "explain", explain_batch, suspicious, _at_once(context), "Explaining suspicious slices", side_by_side=True
+    )
 
 
 def _at_once(context: RunContext) -> int:

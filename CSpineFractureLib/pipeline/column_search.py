@@ -117,7 +117,7 @@ def _look(hu: np.ndarray, slices: list[int], context: RunContext) -> np.ndarray:
         logits = model(sagittal_input(torch.from_numpy(blocks).to(device))).float()
         return list(torch.cat([logits[:, :CLASSES].softmax(1), logits[:, CLASSES:].sigmoid()], 1).cpu().numpy())
 
-    return np.stack(context.run_batches("locate", look, slices, BATCH, "Finding the column"))
+    return np.stack(context.run_batches("locate", look, slices, BATCH, "Finding the column", side_by_side=True))
 
 
 def candidates(heat: np.ndarray, least: float = 0.03, most: int = 6, apart_mm: float = 5.0) -> np.ndarray:

@@ -15,6 +15,7 @@ from CSpineFractureLib.findings.study_result import ModelInfo, StudyFinding, Stu
 from CSpineFractureLib.notice import Notice
 
 if TYPE_CHECKING:
+    from CSpineFractureLib.models.crew import Crew, Task
     from CSpineFractureLib.models.manifest import ModelEntry
     from CSpineFractureLib.volume.ct_volume import CTVolume
 
@@ -47,6 +48,9 @@ class RunContext:
         ``task -> (module, ModelInfo)``; the engine gives its cached store.
     finder
         ``task -> ModelEntry``, without loading anything.
+    side_by_side
+        What stages allow may happen in several threads at once (see ``models.crew``), until ``close()``; by default
+        everything happens in the calling thread.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class RunContext:
         is_cancelled: Callable[[], bool] | None = None,
         loader: Loader | None = None,
         finder: Finder | None = None,
+        side_by_side: bool = False,
     ) -> None:
         self.device = device
         self.profile = profile
@@ -70,6 +75,8 @@ class RunContext:
         self._is_cancelled = is_cancelled
         self._loader = loader
         self._finder = finder
+        self._side_by_side = side_by_side
+        self._crew: Crew | None = None
         self._entries: dict[str, ModelEntry] = {}
         self._notices: dict[tuple[str, str], Notice] = {}
         self._models: dict[str, ModelInfo] = {}
@@ -158,11 +165,13 @@ class RunContext:
         items: Sequence[Any],
         batch_size: int,
         message: str = "",
+        side_by_side: bool = False,
     ) -> list[Any]:
         """``models.batches.run_batches`` with this run's device, progress, cancelling and warnings.
 
         ``function(batch, device)`` gets a slice of ``items`` and the device to use, which changes to ``"cpu"`` when
-        the memory of the accelerator does not suffice even for one item.
+        the memory of the accelerator does not suffice even for one item. ``side_by_side``: it bears being called from
+        several threads at once, those of the run's crew.
         """
         from CSpineFractureLib.models.batches import run_batches  # imported late: it needs torch
 
@@ -174,7 +183,27 @@ class RunContext:
             on_progress=lambda done, total: self.progress(stage, done, total, message),
             check_cancelled=self.check_cancelled,
             warn=self.warn,
+            crew=self._crew_of_run() if side_by_side else None,
         )
+
+    def start(self, function: Callable[..., Any], *arguments: Any) -> Task:
+        """Begin ``function(*arguments)`` beside this thread where the run may, or else when its result is asked for.
+
+        It must not tell progress, nor wait for other such tasks.
+        """
+        return self._crew_of_run().start(function, *arguments)
+
+    def close(self) -> None:
+        """End the threads of this run; what they have begun is waited for."""
+        if self._crew is not None:
+            self._crew.close()
+
+    def _crew_of_run(self) -> Crew:
+        if self._crew is None:
+            from CSpineFractureLib.models.crew import Crew  # imported late: it needs torch
+
+            self._crew = Crew.of(self.device) if self._side_by_side else Crew()
+        return self._crew
 
     def new_result(self, volume: CTVolume, level_rule: str = "") -> StudyResult:
         """An empty result for ``volume``, ready for a profile to fill in.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,6 +76,7 @@ class Engine:
             exact=exact,
             on_event=on_event,
             is_cancelled=is_cancelled,
+            side_by_side=True,
         )
         find = partial(self._find, profile=chosen.name, models=models or {})
         if chosen.name != get_profile("default").name:  # whose weights came with the program
@@ -100,7 +102,8 @@ class Engine:
                 context.check_cancelled()
                 context.load(task)
                 context.progress("models", done, len(tasks), "Loading the models")
-        output = function(volume, context)
+        with closing(context):
+            output = function(volume, context)
         context.check_cancelled()
         _complete(output, volume, context)
         return volume, output

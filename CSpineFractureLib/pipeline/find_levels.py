@@ -70,7 +70,7 @@ def find_levels(view: CanonicalView, context: RunContext) -> FoundColumn:
 
     order = [int(k) for k in images.slices[::-1]]
     with context.stage("detect", len(order), "Finding the vertebrae"):
-        boxes = context.run_batches("detect", detect_batch, order, 8, "Finding the vertebrae")
+        boxes = context.run_batches("detect", detect_batch, order, 8, "Finding the vertebrae", side_by_side=True)
     step = float(abs(images.slices[1] - images.slices[0]) if len(images.slices) > 1 else 1) * view.spacing_mm[2]
     with context.stage("fuse", 1, "Naming the levels"):
         kept = follow_column(boxes, step)

@@ -149,6 +149,7 @@ class _OneByOne(RunContext):
         items: Sequence[Any],
         batch_size: int,
         message: str = "",
+        side_by_side: bool = False,
     ) -> list[Any]:
         return super().run_batches(stage, function, items, 1, message)
 

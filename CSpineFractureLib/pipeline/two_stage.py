@@ -21,10 +21,10 @@ from CSpineFractureLib.pipeline.assess import STRONG_LEAN_DEG, body_cut, column_
 from CSpineFractureLib.pipeline.body_centre import body_centre
 from CSpineFractureLib.pipeline.calibrated import calibration_of
 from CSpineFractureLib.pipeline.cam_volume import cam_slices, cam_volume
-from CSpineFractureLib.pipeline.classify import CLASSIFIER, FRACTURE, FRACTURES, classify_slices
+from CSpineFractureLib.pipeline.classify import CLASSIFIER, FRACTURE, FRACTURES, classify_slices, explain_slices
 from CSpineFractureLib.pipeline.context import RunContext
 from CSpineFractureLib.pipeline.decode import level_name
-from CSpineFractureLib.pipeline.find_levels import LEAST_CONFIDENCE, explain_absence, find_levels
+from CSpineFractureLib.pipeline.find_levels import LEAST_CONFIDENCE, FoundColumn, explain_absence, find_levels
 from CSpineFractureLib.pipeline.fuse import FusedLevel
 from CSpineFractureLib.pipeline.scan_check import scan_warnings
 from CSpineFractureLib.pipeline.segment import segment_levels
@@ -56,29 +56,27 @@ def run(volume: CTVolume, context: RunContext) -> StudyOutput:
     if calibration:
         threshold = calibration.level_map.score(threshold)
     found = find_levels(view, context)
-    levels, slices = found.levels, found.slices
-    with context.stage("segment", len(levels), "Segmenting C1-C7"):
-        labels = segment_levels(view, levels, slices, found.column, context.check_cancelled)
-        places = label_places(labels)
-        levels = [level for level in levels if _worth(level, labels, places.get(level.index + 1), view, context)]
-        for number in set(places) - {level.index + 1 for level in levels}:
-            labels[places[number]][labels[places[number]] == number] = 0
-    suspicions = classify_slices(view, levels, context)
+    levels, labels, places, suspicions = _segmented_and_classified(view, found, context)
+    centres = [
+        context.start(_centre, level, labels, places[level.index + 1], view, found.column is not None)
+        for level in levels
+    ]
+    explain_slices(view, suspicions, context)
+    centres = [centre.result() for centre in centres]
+    notices = context.start(scan_warnings, view, np.array(centres))
     attribute(suspicions, labels, view)
     explain_absence([level_name(level.index) for level in levels], context)
     if suspicions and not levels:
         context.warn("slices-without-levels", "Slices were judged, but it is not known which vertebrae they show.")
     is_gated = context.threshold("resolution_gate", 1.0) > 0  # off: to measure what coarse voxels lead to
     gate = fracture_assessable(view.spacing_mm) if is_gated else True
-    is_located = found.column is not None
-    for level in levels:
+    for level, centre in zip(levels, centres, strict=True):
         context.check_cancelled()
-        place = places[level.index + 1]
-        result.vertebrae.append(_vertebra(level, labels, place, view, suspicions, gate, is_located))
+        result.vertebrae.append(_vertebra(level, labels, places[level.index + 1], view, centre, suspicions, gate))
     context.check_cancelled()
-    for notice in scan_warnings(view, np.array([vertebra.center_ras for vertebra in result.vertebrae])):
+    for notice in notices.result():
         context.warn(notice.code, notice.message)
-    lean = column_lean([vertebra.center_ras for vertebra in result.vertebrae])
+    lean = column_lean(centres)
     if lean > STRONG_LEAN_DEG:
         context.warn(
             "leaning-column",
@@ -93,11 +91,31 @@ def run(volume: CTVolume, context: RunContext) -> StudyOutput:
         suspicions = calibration.slices(suspicions)
         calibration.show(result)
     fractures = {s.k: s.probability for s in suspicions} if gate is True else {}
-    result.slices = slice_rows(view, fractures, level_scores(slices))
+    result.slices = slice_rows(view, fractures, level_scores(found.slices))
     context.check_cancelled()
     cam, cam_matrix = cam_volume(view, suspicions, labels)
     context.check_cancelled()
     return StudyOutput(result, view.to_stored(labels), cam, cam_matrix, cam_slices(view, suspicions))
+
+
+def _segmented_and_classified(
+    view: CanonicalView, found: FoundColumn, context: RunContext
+) -> tuple[list[FusedLevel], np.ndarray, dict[int, Place], list[SliceSuspicion]]:
+    """The levels that are shown, their labels, the block of each label, and the classified slices.
+
+    Slices are classified while segments are made, as if all levels were shown; where one is not, once more.
+    """
+    segments = context.start(segment_levels, view, found.levels, found.slices, found.column, context.check_cancelled)
+    suspicions = classify_slices(view, found.levels, context)
+    with context.stage("segment", len(found.levels), "Segmenting C1-C7"):
+        labels = segments.result()
+        places = label_places(labels)
+        levels = [one for one in found.levels if _worth(one, labels, places.get(one.index + 1), view, context)]
+        for number in set(places) - {level.index + 1 for level in levels}:
+            labels[places[number]][labels[places[number]] == number] = 0
+    if len(levels) < len(found.levels):
+        suspicions = classify_slices(view, levels, context)
+    return levels, labels, places, suspicions
 
 
 def _worth(
@@ -111,22 +129,26 @@ def _worth(
     return level.slab.confidence >= least and bone >= LEAST_VOLUME_MM3
 
 
+def _centre(level: FusedLevel, labels: np.ndarray, place: Place, view: CanonicalView, is_located: bool) -> list[float]:
+    """RAS mm of the middle of the body."""
+    centre = body_centre(labels[place] == level.index + 1, place, view, level.center_ras, first=level.index == 0)
+    if is_located:  # from side to side, the line of all bodies errs less than one mask, which may be in pieces
+        centre[0] = level.center_ras[0]
+        is_near = np.linalg.norm(centre - level.center_ras) <= LOCATED_WAY_MM
+        centre = (centre + level.center_ras) / 2 if is_near else level.center_ras
+    return centre.tolist()
+
+
 def _vertebra(
     level: FusedLevel,
     labels: np.ndarray,
     place: Place,
     view: CanonicalView,
+    centre: list[float],
     suspicions: list[SliceSuspicion],
     gate: Literal[True] | str,
-    is_located: bool,
 ) -> VertebraFinding:
     name = level_name(level.index)
-    own = labels[place] == level.index + 1
-    centre = body_centre(own, place, view, level.center_ras, first=level.index == 0)
-    if is_located:  # from side to side, the line of all bodies errs less than one mask, which may be in pieces
-        centre[0] = level.center_ras[0]
-        is_near = np.linalg.norm(centre - level.center_ras) <= LOCATED_WAY_MM
-        centre = (centre + level.center_ras) / 2 if is_near else level.center_ras
     low, high = ras_hull(view, place)
     cut = level.slab.cut_above or level.slab.cut_below or body_cut(view, place)
     visible = "partial" if cut else "full"
@@ -138,10 +160,10 @@ def _vertebra(
         visible=visible,
         assessed=True,
         confidence=level.slab.confidence,
-        center_ras=centre.tolist(),
+        center_ras=centre,
         box=Box(((low + high) / 2).tolist(), (high - low).tolist()),
         slice_range=stored_range(view, place),
         fracture_probability=probability,
         fracture_assessable=assessable,
-        volume_mm3=float(own.sum()) * float(np.prod(view.spacing_mm)),
+        volume_mm3=float((labels[place] == level.index + 1).sum()) * float(np.prod(view.spacing_mm)),
     )

@@ -58,7 +58,7 @@ def test_a_run_can_be_cancelled_between_vertebrae_after_the_last_network(store, 
 
 
 @pytest.mark.parametrize(
-    ("done", "times", "following"), [("_vertebra", 7, "scan_warnings"), ("fracture_findings", 1, "cam_volume")]
+    ("done", "times", "following"), [("_vertebra", 7, "column_lean"), ("fracture_findings", 1, "cam_volume")]
 )
 def test_a_run_can_be_cancelled_before_its_last_steps(store, study, monkeypatch, done, times, following):
     seen, real = [], getattr(two_stage, done)

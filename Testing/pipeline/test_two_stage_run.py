@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from CSpineFractureLib.errors import Cancelled
 from CSpineFractureLib.findings.study_result import LEVELS
 from CSpineFractureLib.phantom.plan import StudyPlan, parse_fractures
 from CSpineFractureLib.phantom.study import make_study
@@ -42,6 +45,13 @@ def engine():
 @pytest.fixture(scope="module")
 def usual(engine, phantom):
     return engine.run_study(CTVolume(phantom.hu, phantom.ijk_to_ras), "two-stage")[1]
+
+
+@pytest.fixture
+def torch_threads():
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
 
 
 def centres(output) -> dict[str, np.ndarray]:
@@ -101,6 +111,41 @@ def test_the_order_of_storage_does_not_change_the_findings(engine, phantom, usua
         assert one.fracture_probability == pytest.approx(other.fracture_probability, abs=1e-9)
     assert [f.level for f in output.result.fractures] == [f.level for f in usual.result.fractures]
     assert np.array_equal(np.flip(np.transpose(output.labels, np.argsort(order)), flips), usual.labels)
+
+
+def test_one_thread_and_two_find_the_same(engine, phantom, torch_threads):
+    found = []
+    for count in (1, 2):
+        torch_threads(count)
+        output = engine.run_study(CTVolume(phantom.hu, phantom.ijk_to_ras), "two-stage")[1]
+        result = output.result.to_dict()
+        for name in ("id", "created", "timings_s"):
+            result.pop(name)
+        found.append((result, output))
+    (first, one), (second, two) = found
+    assert first == second
+    assert one.labels.any()
+    assert np.array_equal(one.labels, two.labels)
+    assert np.array_equal(one.cam, two.cam)
+
+
+@pytest.mark.parametrize("stage", ["detect", "classify", "explain"])
+def test_a_run_with_two_threads_can_be_cancelled_and_leaves_none(engine, phantom, torch_threads, stage):
+    torch_threads(2)
+    cancelled, beside = threading.Event(), []
+
+    def look(event):
+        if event["stage"] == stage and event["done"] > 0:
+            beside.extend(one.name for one in threading.enumerate() if one.name.startswith("crew"))
+            cancelled.set()
+
+    with pytest.raises(Cancelled):
+        engine.run_study(
+            CTVolume(phantom.hu, phantom.ijk_to_ras), "two-stage", on_event=look, is_cancelled=cancelled.is_set
+        )
+    assert len(set(beside)) == 2
+    assert not [one for one in threading.enumerate() if one.name.startswith("crew")]
+    assert torch.get_num_threads() == 2
 
 
 @pytest.mark.parametrize("copy", ["tilted", "gapped"])
