@@ -31,7 +31,8 @@ class SliceCNN(nn.Module):
             raise ValueError(message)
         stages, width = [], 1
         for channels in CHANNELS:
-            stages += [nn.Conv2d(width, channels, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2, 2)]
+            # ReLU after the pool gives the same, also in gradients, at a quarter of its cost
+            stages += [nn.Conv2d(width, channels, 3, padding=1), nn.MaxPool2d(2, 2), nn.ReLU()]
             width = channels
         self.features = nn.Sequential(*stages)
         sizes = {1: (2,), 2: (512, 2), 3: (512, 128, 2)}[fc_layers]

@@ -25,7 +25,8 @@ COARSE_EVERY, COARSE_REACH, REACH = 4, 20, 10
 """Sagittal slices (3 mm each): how many apart and how far from the middle in the first pass, how far in the second."""
 ABOVE, BEHIND = 20, 26
 """Voxels (2 mm) kept above, below, before and behind the bodies that the first pass saw."""
-BATCH = 8
+BATCH = 4
+"""More make each activation so large that its memory is mapped anew."""
 MIDLINE_FIT_MM, MIDLINE_SD_MM, MIDLINE_ROUNDS = 12.0, 9.0, 6
 """How far from the middle warmth still tells where the middle is, and how far a body's own middle may lie from it."""
 
