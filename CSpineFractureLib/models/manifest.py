@@ -73,7 +73,8 @@ def read_manifest(folder: str | Path, bundled: bool = False) -> list[ModelEntry]
     folder = Path(folder)
     path = folder / MANIFEST_FILE
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        document = json.loads(text)
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
@@ -82,7 +83,7 @@ def read_manifest(folder: str | Path, bundled: bool = False) -> list[ModelEntry]
     except ValueError as error:
         message = f"{path} is not a JSON file ({error}): {_remedy(bundled)}."
         raise UserError(message) from error
-    fault = manifest_fault(document)
+    fault = _fault_of_text(text)
     if fault:
         message = f"{path} is not a valid {SCHEMA} file ({fault}): {_remedy(bundled)}."
         raise UserError(message)
@@ -101,6 +102,12 @@ def write_manifest(folder: str | Path, entries: list[ModelEntry]) -> None:
         raise ValueError(message)
     text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
     write_text_atomically(text + "\n", Path(folder) / MANIFEST_FILE)
+
+
+@functools.lru_cache(4)
+def _fault_of_text(text: str) -> str | None:
+    """Of the JSON document that a text holds: a run asks for each of its networks, the files hardly ever change."""
+    return manifest_fault(json.loads(text))
 
 
 def manifest_fault(document: Any) -> str | None:

@@ -17,7 +17,7 @@ from CSpineFractureLib.models.sagittal_net import CLASSES, NEIGHBOURS
 from CSpineFractureLib.pipeline.context import RunContext
 from CSpineFractureLib.pipeline.regress_levels import REGRESSOR, regressed_names
 from CSpineFractureLib.volume.canonical import CanonicalView
-from CSpineFractureLib.volume.coarse_grid import GRID_MM, LOWEST_HU, coarse_hu, from_coarse
+from CSpineFractureLib.volume.coarse_grid import GRID_MM, LOWEST_HU, coarse_hu, from_coarse, to_coarse
 
 LOCATOR = "column-locator"
 TISSUE_HU = -300
@@ -55,11 +55,16 @@ class ColumnMap:
         stored = from_coarse(np.asarray(kji, float) + self.corner, view.spacing_mm)
         return view.ras_of(stored[..., ::-1])
 
+    def row_of(self, k: int, view: CanonicalView) -> int | None:
+        """The map's nearest slice to canonical slice ``k``; ``None`` above and below the map."""
+        row = round(float(to_coarse(np.array([k, 0, 0]), view.spacing_mm)[0])) - self.corner[0]
+        return row if 0 <= row < self.classes.shape[1] else None
+
 
 def map_column(view: CanonicalView, context: RunContext) -> ColumnMap | None:
     """The map of a volume, or ``None`` where it holds only air. Cancels between batches."""
     with context.stage("locate", message="Finding the column"):
-        hu = coarse_hu(view.hu, view.spacing_mm)
+        hu = coarse_hu(view.hu, view.spacing_mm, context.each)
         column = _map(hu, context)
         if column is None or not context.has(REGRESSOR):
             return column

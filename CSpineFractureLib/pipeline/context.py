@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -192,6 +192,11 @@ class RunContext:
         It must not tell progress, nor wait for other such tasks.
         """
         return self._crew_of_run().start(function, *arguments)
+
+    def each(self, function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+        """``function`` of each item, in order; several at once where the run may. As for ``start``."""
+        tasks = [self.start(function, item) for item in items]
+        return [task.result() for task in tasks]
 
     def close(self) -> None:
         """End the threads of this run; what they have begun is waited for."""

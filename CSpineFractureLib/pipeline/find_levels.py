@@ -1,7 +1,7 @@
 """From a CT to the levels it shows: a YOLO network boxes C1-C7 in axial slices, and the boxes are fused.
 
-Where there is a sagittal network (see ``locate``) and it sees tissue, it names the levels first, and its boxes stand in
-where YOLO's fail; without a vertebra that both see, nothing is found.
+Where there is a sagittal network (see ``locate``) and it sees tissue, it names the levels first, YOLO looks only at the
+slices of its map, and its boxes stand in where YOLO's fail; without a vertebra that both see, nothing is found.
 
 The network is the shipped one (1 mm pixels, three slabs as channels, C1-C7 and thorax), or one of documents 000 and 003
 (whole slices in the bone window, C1-C7), as its manifest entry says.
@@ -69,8 +69,11 @@ def find_levels(view: CanonicalView, context: RunContext) -> FoundColumn:
         return [[box for box, _ in scored_boxes(images, k, one)] for k, one in zip(batch, found, strict=True)]
 
     order = [int(k) for k in images.slices[::-1]]
-    with context.stage("detect", len(order), "Finding the vertebrae"):
-        boxes = context.run_batches("detect", detect_batch, order, 8, "Finding the vertebrae", side_by_side=True)
+    shown = [k for k in order if column is None or column.row_of(k, view) is not None]
+    with context.stage("detect", len(shown), "Finding the vertebrae"):
+        found = context.run_batches("detect", detect_batch, shown, 8, "Finding the vertebrae", side_by_side=True)
+    boxes_of = dict(zip(shown, found, strict=True))
+    boxes = [boxes_of.get(k, []) for k in order]
     step = float(abs(images.slices[1] - images.slices[0]) if len(images.slices) > 1 else 1) * view.spacing_mm[2]
     with context.stage("fuse", 1, "Naming the levels"):
         kept = follow_column(boxes, step)

@@ -14,7 +14,7 @@ from CSpineFractureLib.pipeline.decode import FLOOR, LevelSlab
 from CSpineFractureLib.pipeline.move_map import end_c7, move_map
 from CSpineFractureLib.pipeline.name_bodies import HEIGHTS_MM, NamedBody, name_bodies
 from CSpineFractureLib.volume.canonical import CanonicalView
-from CSpineFractureLib.volume.coarse_grid import GRID_MM, to_coarse
+from CSpineFractureLib.volume.coarse_grid import GRID_MM
 
 AROUND = 2
 """Voxels of the map around a place among which its heat is the highest."""
@@ -109,15 +109,14 @@ def slabs_of(levels: list[LocatedLevel], heights: np.ndarray) -> list[LevelSlab]
 
 def map_boxes(column: ColumnMap, view: CanonicalView, k: int) -> list[SliceBox]:
     """The boxes of the levels that the map shows in canonical slice ``k``, with their share of 0..1 as scores."""
-    row = round(float(to_coarse(np.array([k, 0, 0]), view.spacing_mm)[0])) - column.corner[0]
-    if not 0 <= row < column.classes.shape[1]:
+    row = column.row_of(k, view)
+    if row is None:
         return []
     boxes = []
-    for number in range(1, 9):
+    is_shown = (column.classes[1:, row] >= BOX_CLASS).sum(axis=(1, 2)) >= BOX_PIXELS
+    for number in 1 + np.flatnonzero(is_shown):
         plane = column.classes[number, row]
         j, i = np.nonzero(plane >= BOX_CLASS)
-        if len(j) < BOX_PIXELS:
-            continue
         ends = [(row, j.min() - 0.5, i.min() - 0.5), (row, j.max() + 0.5, i.max() + 0.5)]
         corners = column.ras_of(np.array(ends), view)
         scores = np.zeros(8)

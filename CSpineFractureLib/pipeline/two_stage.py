@@ -61,7 +61,10 @@ def run(volume: CTVolume, context: RunContext) -> StudyOutput:
         context.start(_centre, level, labels, places[level.index + 1], view, found.column is not None)
         for level in levels
     ]
-    explain_slices(view, suspicions, context)
+    if suspicions:
+        explain_slices(view, suspicions, context)
+    shown = calibration.slices(suspicions) if calibration else suspicions
+    cam = context.start(cam_volume, view, shown, labels)
     centres = [centre.result() for centre in centres]
     notices = context.start(scan_warnings, view, np.array(centres))
     attribute(suspicions, labels, view)
@@ -88,14 +91,13 @@ def run(volume: CTVolume, context: RunContext) -> StudyOutput:
         context.warn("fracture-not-assessable", f"Fractures were not judged: {gate}.")
     result.study.fracture_probability = study_probability(result.vertebrae)
     if calibration:
-        suspicions = calibration.slices(suspicions)
         calibration.show(result)
-    fractures = {s.k: s.probability for s in suspicions} if gate is True else {}
+    fractures = {s.k: s.probability for s in shown} if gate is True else {}
     result.slices = slice_rows(view, fractures, level_scores(found.slices))
     context.check_cancelled()
-    cam, cam_matrix = cam_volume(view, suspicions, labels)
+    cam, cam_matrix = cam.result()
     context.check_cancelled()
-    return StudyOutput(result, view.to_stored(labels), cam, cam_matrix, cam_slices(view, suspicions))
+    return StudyOutput(result, view.to_stored(labels), cam, cam_matrix, cam_slices(view, shown))
 
 
 def _segmented_and_classified(

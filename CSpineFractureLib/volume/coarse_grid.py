@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from typing import Any
+
 import numpy as np
 from scipy import sparse
 
 GRID_MM = (2.0, 2.0, 3.0)
 """Voxel size of the coarse grid along k, j and i."""
 LOWEST_HU, HIGHEST_HU = -1024, 2000
+SLICES = 32
+"""Of one step on the way to the coarse grid."""
 
 
-def coarse_hu(hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
+def coarse_hu(
+    hu: np.ndarray,
+    spacing_mm: tuple[float, float, float],
+    each: Callable[[Callable[[int], None], range], Iterable[Any]] = map,
+) -> np.ndarray:
     """int16 HU ``[k, j, i]`` on the coarse grid: linear when enlarging, weighted means when shrinking.
 
     ``hu`` is ``[k, j, i]``, ``spacing_mm`` its voxel size along i, j, k. The outer faces of both grids coincide at
-    index 0; see ``to_coarse`` and ``from_coarse``.
+    index 0; see ``to_coarse`` and ``from_coarse``. ``each`` calls a function for each item, as ``map`` does, perhaps
+    for several at once.
     """
     shape = coarse_shape(hu.shape, spacing_mm)
     along_k, along_j, along_i = (
@@ -22,8 +32,12 @@ def coarse_hu(hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndar
     )
     along_j = sparse.csr_array(along_j)
     planes = np.empty((hu.shape[0], *shape[1:]), np.float32)
-    for plane, made in zip(hu, planes, strict=True):  # one by one, so that memory stays bounded
-        made[:] = (along_j @ np.clip(plane, LOWEST_HU, HIGHEST_HU).astype(np.float32)) @ along_i.T
+
+    def shrink(first: int) -> None:  # slice by slice, so that memory stays bounded
+        for k in range(first, min(first + SLICES, len(hu))):
+            planes[k] = (along_j @ np.clip(hu[k], LOWEST_HU, HIGHEST_HU).astype(np.float32)) @ along_i.T
+
+    list(each(shrink, range(0, len(hu), SLICES)))
     return np.rint(np.tensordot(along_k, planes, axes=1)).astype(np.int16)
 
 

@@ -49,6 +49,13 @@ def test_a_body_that_the_map_does_not_show_lies_between_its_neighbours(context):
     assert levels[3].confidence < 0.5
 
 
+def test_the_map_knows_its_own_slices_alone():
+    view = CanonicalView.of(CTVolume(np.zeros((40, 8, 8), np.int16), np.diag([-1.0, -1.0, 1.0, 1.0])))
+    column = ColumnMap(np.zeros((9, 5, 2, 2), np.uint8), np.zeros((8, 5, 2, 2), np.float32), (10, 0, 0))
+    rows = [column.row_of(k, view) for k in range(40)]  # two slices of the CT to one of the map
+    assert rows == [None] * 20 + [0, 0, 1, 1, 2, 2, 3, 3, 4, 4] + [None] * 10
+
+
 def test_bodies_that_yolo_does_not_see_are_no_neck(context):
     volume, _middles = a_neck()
     _view, _column, levels, _heights = located(volume, context, seen=0.3)

@@ -113,6 +113,21 @@ def test_the_order_of_storage_does_not_change_the_findings(engine, phantom, usua
     assert np.array_equal(np.flip(np.transpose(output.labels, np.argsort(order)), flips), usual.labels)
 
 
+def test_yolo_does_not_look_far_below_the_neck_and_the_findings_stay(engine, phantom, usual):
+    flesh = np.where(phantom.hu[0] > 120, 40, phantom.hu[0]).astype(np.int16)
+    chest = np.repeat(flesh[None], 200, axis=0)
+    matrix = phantom.ijk_to_ras.copy()
+    matrix[:3, 3] -= 200 * matrix[:3, 2]
+    looked = []
+    longer = CTVolume(np.concatenate([chest, phantom.hu]), matrix)
+    output = engine.run_study(longer, "two-stage", on_event=looked.append)[1]
+    totals = {event["total"] for event in looked if event["stage"] == "detect"}
+    assert max(totals) < (len(phantom.hu) + 60) / 1.5  # of slices every 1.5 mm
+    assert list(centres(output)) == list(LEVELS)
+    for level, centre in centres(output).items():
+        assert np.linalg.norm(centre - centres(usual)[level]) <= 3, level
+
+
 def test_one_thread_and_two_find_the_same(engine, phantom, torch_threads):
     found = []
     for count in (1, 2):
