@@ -32,7 +32,7 @@ class SliceCNN(nn.Module):
         stages, width = [], 1
         for channels in CHANNELS:
             # ReLU after the pool gives the same, also in gradients, at a quarter of its cost
-            stages += [nn.Conv2d(width, channels, 3, padding=1), nn.MaxPool2d(2, 2), nn.ReLU()]
+            stages += [nn.Conv2d(width, channels, 3, padding=1), _HalvingPool(), nn.ReLU()]
             width = channels
         self.features = nn.Sequential(*stages)
         sizes = {1: (2,), 2: (512, 2), 3: (512, 128, 2)}[fc_layers]
@@ -65,3 +65,17 @@ class SliceCNN(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits ``[n, 2]`` of images ``[n, 1, 224, 224]``."""
         return self.head(self.features(self.standardised(images)))
+
+
+class _HalvingPool(nn.MaxPool2d):
+    """The highest of 2 x 2 values, which on the CPU are compared in half the time where nobody asks which one it is."""
+
+    def __init__(self) -> None:
+        super().__init__(2, 2)
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """``[n, c, h, w]`` to ``[n, c, h // 2, w // 2]``."""
+        if values.requires_grad or values.shape[2] % 2 or values.shape[3] % 2:
+            return super().forward(values)
+        rows = torch.maximum(values[:, :, ::2], values[:, :, 1::2])
+        return torch.maximum(rows[..., ::2], rows[..., 1::2])

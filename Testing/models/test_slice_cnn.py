@@ -55,3 +55,25 @@ def test_learns_to_tell_two_patterns_apart():
         loss.backward()
         optimiser.step()
     assert model(images).argmax(1).tolist() == truth.tolist()
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_stages_are_convolution_relu_and_pool_in_values_and_gradients(layout):
+    torch.manual_seed(1)
+    model = SliceCNN().to(memory_format=layout)
+    images = torch.rand(2, 1, 224, 224).to(memory_format=layout)
+
+    def as_in_the_document(values):
+        for stage in (part for part in model.features if isinstance(part, nn.Conv2d)):
+            values = nn.functional.max_pool2d(nn.functional.relu(stage(values)), 2, 2)
+        return values
+
+    with torch.inference_mode():
+        assert torch.equal(model.features(images), as_in_the_document(images))
+    gradients = []
+    for stack in (model.features, as_in_the_document):
+        model.zero_grad()
+        (stack(images) ** 2).sum().backward()
+        gradients.append([part.weight.grad.clone() for part in model.features if isinstance(part, nn.Conv2d)])
+    assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
+    assert all(one.abs().max() > 0 for one in gradients[0])
