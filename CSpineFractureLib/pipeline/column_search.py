@@ -25,8 +25,8 @@ COARSE_EVERY, COARSE_REACH, REACH = 4, 20, 10
 """Sagittal slices (3 mm each): how many apart and how far from the middle in the first pass, how far in the second."""
 ABOVE, BEHIND = 20, 26
 """Voxels (2 mm) kept above, below, before and behind the bodies that the first pass saw."""
-BATCH = 4
-"""More make each activation so large that its memory is mapped anew."""
+BATCH, BATCH_ON_CPU = 8, 4
+"""With more on the CPU, each activation is so large that its memory is mapped anew."""
 MIDLINE_FIT_MM, MIDLINE_SD_MM, MIDLINE_ROUNDS = 12.0, 9.0, 6
 """How far from the middle warmth still tells where the middle is, and how far a body's own middle may lie from it."""
 
@@ -123,7 +123,8 @@ def _look(hu: np.ndarray, slices: list[int], context: RunContext) -> np.ndarray:
         logits = model(sagittal_input(torch.from_numpy(blocks).to(device))).float()
         return list(torch.cat([logits[:, :CLASSES].softmax(1), logits[:, CLASSES:].sigmoid()], 1).cpu().numpy())
 
-    return np.stack(context.run_batches("locate", look, slices, BATCH, "Finding the column", side_by_side=True))
+    size = BATCH_ON_CPU if str(context.device) == "cpu" else BATCH
+    return np.stack(context.run_batches("locate", look, slices, size, "Finding the column", side_by_side=True))
 
 
 def candidates(heat: np.ndarray, least: float = 0.03, most: int = 6, apart_mm: float = 5.0) -> np.ndarray:
