@@ -32,8 +32,8 @@ UNSEEN_WEIGHT, UNSEEN = 6.0, 0.3
 PASSED_MM, ASIDE_MM = 8.0, 10.0
 """A place is passed by when it lies between two links, so far from both and so near to the line between them."""
 UNANCHORED = 0.45
-"""Highest confidence of names without C1, which nothing resembles: in 23 marked CT cut off above, 31 of 99 levels have
-another name or none near by."""
+"""Highest confidence of names without C1, which nothing resembles: in 23 marked CT cut off above, 31 of 99 levels had
+another name or none near by before there was a level regressor."""
 LEAST_STEP_MM, LEAST_DROP = 5.0, 0.5
 """In height, from one middle to the next, and as a share of the way between them: no neck lies flat in a scan."""
 

@@ -9,7 +9,7 @@ from CSpineFractureLib.pipeline.context import RunContext
 from CSpineFractureLib.pipeline.decode import FLOOR
 
 REGRESSOR = "level-regressor"
-BATCH = 8
+BATCH = 4
 
 
 def regressed_names(hu: np.ndarray, places: np.ndarray, context: RunContext) -> np.ndarray:
@@ -33,5 +33,8 @@ def regressed_names(hu: np.ndarray, places: np.ndarray, context: RunContext) -> 
             model.to(device)
         return list(level_shares(model(block_input(blocks_at(volume, batch)).to(device))).cpu().numpy())
 
-    shares = np.stack(context.run_batches("locate", look, places, BATCH, "Finding the column"), axis=1) + FLOOR
+    shares = (
+        np.stack(context.run_batches("locate", look, places, BATCH, "Finding the column", side_by_side=True), axis=1)
+        + FLOOR
+    )
     return np.log(shares / shares.max(axis=0))
