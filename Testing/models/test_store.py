@@ -159,8 +159,9 @@ def test_networks_of_the_documents_come_back_as_they_were_saved(store, tmp_path,
     store.install(save_weights(network, tmp_path / "net.safetensors", torch.float32, metadata))
     again, _ = store.load("slice-classifier")
     torch.testing.assert_close(again.state_dict(), network.state_dict(), rtol=0, atol=0)
-    with torch.no_grad():  # channels last add up in another order
-        torch.testing.assert_close(again(*inputs), expected)
+    largest = float(expected.abs().max())
+    with torch.no_grad():  # channels last add up in another order, which counts in 150 layers of random weights
+        torch.testing.assert_close(again(*inputs), expected, rtol=0, atol=0.005 * largest)
     assert not any(p.requires_grad for p in again.parameters())
 
 
