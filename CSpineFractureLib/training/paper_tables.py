@@ -79,7 +79,8 @@ class Run:
                 kind = f"{kind}, changed"
             if setup.start:
                 data += f", from weights '{Path(setup.start).stem}'"
-        return f"{kind}, {self.metrics.epochs} epochs{data}"
+        epochs = self.metrics.epochs
+        return f"{kind}, {epochs} {'epoch' if epochs == 1 else 'epochs'}{data}"
 
     @property
     def setup(self) -> Setup | None:

@@ -11,7 +11,7 @@ from small_runs import run_of
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.training.metrics_file import DataFacts, Figure, Metrics, write_metrics
 from CSpineFractureLib.training.paper_figures import paper_names, read_paper
-from CSpineFractureLib.training.paper_tables import paper_table, paper_tables
+from CSpineFractureLib.training.paper_tables import Run, paper_table, paper_tables
 from CSpineFractureLib.training.systems import load_system
 from CSpineFractureLib.training.table_text import as_markdown, block_text, write_tables
 
@@ -124,6 +124,13 @@ def test_a_missing_run_shows_a_dash_and_the_command_that_makes_it(tmp_path):
     other = paper_table("000", "2", tmp_path, "benchmark-v1")
     assert other.missing["Proposed model"] == f"cspine evaluate run {folder} --set benchmark-v1 --data STUDIES"
     assert "nothing yet" in other.measured.title
+
+
+@pytest.mark.parametrize(("epochs", "told"), [(1, "quick recipe, 1 epoch"), (2, "quick recipe, 2 epochs")])
+def test_a_single_epoch_is_told_as_one(tmp_path, epochs, told):
+    data = DataFacts("val", True, "synthetic", 2, 4)
+    metrics = Metrics("004-level-presence", "004", "level-vit", "val", data, {}, quick=True, epochs=epochs)
+    assert Run(tmp_path, metrics).recipe == told
 
 
 def test_quick_and_full_runs_and_other_systems_are_never_mixed(tmp_path):
