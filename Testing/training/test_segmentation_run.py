@@ -44,7 +44,7 @@ def fitted(networks, tmp_path_factory):
     """A run that was trained to the end, with its slices seen and measured."""
     folder = tmp_path_factory.mktemp("runs")
     make_mask_tree(folder / "images", train=6)
-    run = a_mask_run(folder, training__epochs=9, training__batch=4)
+    run = a_mask_run(folder, training__epochs=12, training__batch=4)
     fit(run, CPU, lambda event: None)
     look(run, "val", "cpu")
     return run, measure(run, "val")
