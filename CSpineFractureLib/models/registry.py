@@ -51,27 +51,19 @@ def create(architecture: str, **arguments: Any) -> nn.Module:
 def prepare_for_inference(model: nn.Module) -> nn.Module:
     """Evaluation mode, no gradients for the weights, batch normalisation fused where that can be; in place.
 
-    Kernels lie as ``channels_last`` puts them.
+    Kernels of 2D convolutions lie with channels last: on CPUs that is faster, 1.9 times for the slice classifier and
+    1.2 times for YOLO (one thread of an AMD EPYC), with results equal but for rounding.
     """
     if callable(getattr(model, "fuse", None)):
         from CSpineFractureLib.models.yolo import fuse_for_inference
 
         fuse_for_inference(model)
-    return channels_last(model).eval().requires_grad_(False)
-
-
-def channels_last(model: nn.Module) -> nn.Module:
-    """Kernels of 2D convolutions with channels last, in place: faster on CPUs, with results equal but for rounding.
-
-    On one thread of an AMD EPYC looking takes 1.9 times less for the slice classifier and 1.2 times less for YOLO, a
-    step of training 1.8 times less for the small U-Net (96 pixels) and for the small CrackNet (128 pixels).
-    """
     import torch
 
     for part in model.modules():
         if isinstance(part, torch.nn.Conv2d):
             part.to(memory_format=torch.channels_last)
-    return model
+    return model.eval().requires_grad_(False)
 
 
 def _slice_cnn(**arguments: Any) -> nn.Module:

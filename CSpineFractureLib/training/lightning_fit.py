@@ -21,7 +21,6 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.models.batches import is_out_of_memory
 from CSpineFractureLib.models.device import choose_device
-from CSpineFractureLib.models.registry import channels_last
 from CSpineFractureLib.training.fit_options import FitOptions
 from CSpineFractureLib.training.learner import Learner
 from CSpineFractureLib.training.lightning_keep import Keep, SafeFiles, checkpoint_of
@@ -39,10 +38,9 @@ def fit_lightning(
     ``UserError`` where the checkpoints are of another network; ``KeyboardInterrupt`` goes through, and the last
     checkpoint stays.
     """
-    hardware = _hardware(options)
     with _events_of_all(on_event, options.devices) as tell:
         trainer = lightning.Trainer(
-            **hardware,
+            **_hardware(options),
             precision=options.precision if options.precision != "32" else "32-true",
             max_epochs=int(run.setup.system.training["epochs"]),
             logger=[EpochTable(run.logs), TensorBoardLogger(run.logs, name="", version="tensorboard")],
@@ -56,8 +54,6 @@ def fit_lightning(
         before = signal.getsignal(signal.SIGINT)
         try:
             resumed = checkpoint_of(run.checkpoints, module)
-            if hardware["accelerator"] == "cpu":
-                channels_last(module)
             trainer.fit(module, datamodule=data, ckpt_path=resumed)
         except SystemExit as error:  # how Lightning ends on Ctrl+C
             raise KeyboardInterrupt from error

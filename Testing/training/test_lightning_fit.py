@@ -21,7 +21,6 @@ from CSpineFractureLib.training.fit_options import FitOptions
 from CSpineFractureLib.training.slice_export import exported_network, new_network
 from CSpineFractureLib.training.slice_run import fit as fit_slices
 from CSpineFractureLib.training.slice_run import look as predict_slices
-from CSpineFractureLib.training.slice_task import SliceTask
 from CSpineFractureLib.training.teachable import TeachableCNN, plain, teachable
 
 CPU = FitOptions(device="cpu")
@@ -68,21 +67,6 @@ def test_the_slice_cnn_learns_what_it_is_shown(fitted):
     assert np.mean(right) >= 0.85
     assert list(rows[0]) == ["file", "study", "k", "split", "strata", "truth", "probability"]
     assert {row["split"] for row in rows} == {"val"}
-
-
-def test_kernels_lie_with_channels_last_while_a_cpu_learns(tmp_path, monkeypatch):
-    make_tree(tmp_path / "images", 64, train=8, val=4)
-    run, seen = a_run(tmp_path, CLASSIFIER, "slice-resnet50", **SMALL), []
-    step = SliceTask.training_step
-
-    def watched(self, *batch):
-        kernels = [part.weight for part in self.modules() if isinstance(part, torch.nn.Conv2d)]
-        seen.append(all(kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels))
-        return step(self, *batch)
-
-    monkeypatch.setattr(SliceTask, "training_step", watched)
-    fit_slices(run, CPU, lambda event: None)
-    assert seen == [True]
 
 
 def test_another_set_is_its_split_test(fitted):
