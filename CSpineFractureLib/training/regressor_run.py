@@ -114,12 +114,12 @@ def look(
     return path
 
 
-def measure(run: RunFolder, set_name: str, seconds: float = 0.0) -> Metrics:
+def measure(run: RunFolder, set_name: str) -> Metrics:
     """How far, in levels, bodies are told from where they are, with intervals over studies."""
     with np.load(run.path / f"predictions-{set_name}.npz", allow_pickle=False) as found:
         studies, arrays = found["studies"], tuple(found[name] for name in ("level", "whole", "near"))
     strata = {"all": np.ones(len(studies), bool)}
-    return write_measured(run, set_name, Measured(_figures, studies, arrays, strata), seconds=seconds)
+    return write_measured(run, set_name, Measured(_figures, studies, arrays, strata))
 
 
 def _figures(level: np.ndarray, whole: np.ndarray, near: np.ndarray) -> Figures:

@@ -33,10 +33,8 @@ class TeachableCNN(nn.Module):
         for layer in self.network.features:
             x = layer(x)
             if isinstance(layer, nn.Conv2d):
-                x = next(norms)(x)
-            elif isinstance(layer, nn.ReLU):
-                last = x
-        return x, last
+                x = last = next(norms)(x)
+        return x, last.relu()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits ``[n, 2]``."""

@@ -15,7 +15,7 @@ from CSpineFractureLib.models.level_presence import (
 )
 from CSpineFractureLib.models.registry import architectures, create
 
-NAMES = sorted(name for name in architectures() if name.startswith("level-"))
+NAMES = sorted(name for name in architectures() if name.startswith("level-") and name != "level-regressor")
 METADATA = torch.tensor([[40.0, 0.2], [160.0, 0.8]])
 
 

@@ -54,7 +54,7 @@ def trained(tmp_path_factory, radiographs):
     run = run_in(tmp_path_factory.mktemp("runs"), radiographs, small_system(epochs=8, learning_rate=0.02))
     steps.fit(run, CPU, quiet)
     steps.look(run, "val", "cpu")
-    return run, steps.measure(run, "val", 1.0)
+    return run, steps.measure(run, "val")
 
 
 def test_a_small_network_learns_what_can_be_seen(trained):
