@@ -51,10 +51,14 @@ def fill_the_disk(monkeypatch: pytest.MonkeyPatch, folder: Path, file: str) -> N
 
 
 def _empty(scene: Any) -> None:
-    """Nothing of an earlier test stays, but Slicer's own colour tables do: other tests of this process need them."""
+    """Nothing of an earlier test stays, but Slicer's own colour tables do: other tests of this process need them.
+
+    Slice nodes would be written into the scenes of those tests.
+    """
     scene.Clear(False)
-    for node in list(scene.GetNodesByClass("vtkMRMLScriptedModuleNode")):
-        scene.RemoveNode(node)
+    for kind in ("vtkMRMLScriptedModuleNode", "vtkMRMLSliceNode"):
+        for node in list(scene.GetNodesByClass(kind)):
+            scene.RemoveNode(node)
 
 
 @pytest.fixture
