@@ -2,8 +2,8 @@
 
 The bodies from C3 to C6 look alike, and where the scan shows neither the dens nor the first rib nobody can count them.
 The jaw, the hyoid, the larynx and the shoulders still tell about where in the neck one is: this is regression of body
-parts (Yan et al., ISBI 2018; Tang et al., MICCAI 2021), here for one block of 60 x 176 x 176 mm around a body. What it
-says is one more evidence for the names of the column locator (``pipeline.column_search``), and no name by itself.
+parts (Yan et al., ISBI 2018; Tang et al., IEEE TMI 2021), here for one block of 60 x 176 x 176 mm around a body. It is
+one more evidence for the names of the column locator (``pipeline.column_search``), and gives no name by itself.
 """
 
 from __future__ import annotations

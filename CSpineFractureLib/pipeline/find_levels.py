@@ -144,6 +144,6 @@ def explain_absence(names: list[str], context: RunContext) -> None:
     if names[0] != "C1":
         context.warn(
             "levels-above-missing",
-            f"Nothing was assessed above {names[0]}: the volume begins there, so the numbering rests on the levels "
-            "below alone.",
+            f"Nothing was assessed above {names[0]}: the volume begins there, so the numbering rests on what lies "
+            "below and around, and may be a level too high or too low.",
         )

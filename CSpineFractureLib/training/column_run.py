@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import lightning
 import numpy as np
 import torch
+from torch import nn
 from torch.utils.data import Dataset
 
 from CSpineFractureLib.datasets.column_volumes import (
@@ -31,6 +33,7 @@ from CSpineFractureLib.training.column_samples import draw_slices
 from CSpineFractureLib.training.column_task import ColumnTask
 from CSpineFractureLib.training.epoch_data import EpochData
 from CSpineFractureLib.training.fit_options import FitOptions
+from CSpineFractureLib.training.learner import Learner
 from CSpineFractureLib.training.lightning_fit import fit_lightning, one_sentence, telling
 from CSpineFractureLib.training.lightning_keep import BEST
 from CSpineFractureLib.training.lightning_log import OnEvent
@@ -137,10 +140,11 @@ def column_data(run: RunFolder, workers: int = 0) -> EpochData:
     system, seed = run.setup.system, run.setup.seed
     training, validation = (ColumnSlices(run.images, split, system.size, seed) for split in ("train", "val"))
     studies = max(1, int(system.training["batch"]) // SLICES)
-    return EpochData(training, validation, studies, workers, alone=True, join=_joined)
+    return EpochData(training, validation, studies, workers, alone=True, join=joined)
 
 
-def _joined(visits: list[tuple[torch.Tensor, ...]]) -> list[torch.Tensor]:
+def joined(visits: list[tuple[torch.Tensor, ...]]) -> list[torch.Tensor]:
+    """One batch of the samples of several visits, each ``[n, ...]``."""
     return [torch.cat(parts) for parts in zip(*visits, strict=True)]
 
 
@@ -150,13 +154,24 @@ def fit(run: RunFolder, options: FitOptions, on_event: OnEvent) -> None:
     Raises ``UserError`` where volumes or starting weights do not serve, the checkpoints are of another network, or
     memory or disk space are short; ``KeyboardInterrupt`` goes through, and the last checkpoint stays.
     """
+    fit_on_volumes(run, options, on_event, column_data, ColumnTask)
+
+
+def fit_on_volumes(
+    run: RunFolder,
+    options: FitOptions,
+    on_event: OnEvent,
+    data_of: Callable[[RunFolder, int], EpochData],
+    task: Callable[[nn.Module, System, int], Learner],
+) -> None:
+    """As ``fit``, of any task that learns from coarse volumes; ``data_of`` gives a run's samples."""
     if run.weights.is_file():
         return
     with one_sentence(run):
-        data = column_data(run, options.workers)
+        data = data_of(run, options.workers)
         data.read_all(telling(on_event, "volumes", "Reading the volumes"))
         lightning.seed_everything(run.setup.seed, workers=True, verbose=False)
-        module = ColumnTask(new_network(run.setup), run.setup.system, run.setup.seed)
+        module = task(new_network(run.setup), run.setup.system, run.setup.seed)
         fit_lightning(run, module, data, options, on_event)
         export_weights(run, load_weights(module.network, run.checkpoints / BEST))
 

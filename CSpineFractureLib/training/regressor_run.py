@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import lightning
 import numpy as np
 import torch
 
@@ -12,20 +11,18 @@ from CSpineFractureLib.datasets.part_folder import Progress, no_progress
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.models.device import choose_device
 from CSpineFractureLib.models.level_regressor import BLOCK
-from CSpineFractureLib.models.weights_file import load_weights
 from CSpineFractureLib.training.bootstrap import Figures
-from CSpineFractureLib.training.column_run import ColumnVolumes, make_images
+from CSpineFractureLib.training.column_run import ColumnVolumes, fit_on_volumes, joined, make_images
 from CSpineFractureLib.training.epoch_data import EpochData
 from CSpineFractureLib.training.fit_options import FitOptions
-from CSpineFractureLib.training.lightning_fit import fit_lightning, one_sentence, telling
-from CSpineFractureLib.training.lightning_keep import BEST
+from CSpineFractureLib.training.lightning_fit import telling
 from CSpineFractureLib.training.lightning_log import OnEvent
 from CSpineFractureLib.training.measure_run import Measured, write_measured
 from CSpineFractureLib.training.metrics_file import Metrics
 from CSpineFractureLib.training.regressor_samples import body_blocks, draw_blocks
 from CSpineFractureLib.training.regressor_task import RegressorTask, expected
 from CSpineFractureLib.training.run_folder import RunFolder
-from CSpineFractureLib.training.slice_export import export_weights, exported_network, new_network
+from CSpineFractureLib.training.slice_export import exported_network
 
 __all__ = ["fit", "look", "make_images", "measure"]
 
@@ -64,28 +61,12 @@ def block_data(run: RunFolder, workers: int = 0) -> EpochData:
         raise UserError(message)
     training, validation = (Blocks(run.images, split, seed) for split in ("train", "val"))
     studies = max(1, int(system.training["batch"]) // BLOCKS)
-    return EpochData(training, validation, studies, workers, alone=True, join=_joined)
-
-
-def _joined(visits: list[tuple[torch.Tensor, ...]]) -> list[torch.Tensor]:
-    return [torch.cat(parts) for parts in zip(*visits, strict=True)]
+    return EpochData(training, validation, studies, workers, alone=True, join=joined)
 
 
 def fit(run: RunFolder, options: FitOptions, on_event: OnEvent) -> None:
-    """Train the network of a run, or go on with it, and export the weights of its best epoch.
-
-    Raises ``UserError`` where volumes or starting weights do not serve, the checkpoints are of another network, or
-    memory or disk space are short; ``KeyboardInterrupt`` goes through, and the last checkpoint stays.
-    """
-    if run.weights.is_file():
-        return
-    with one_sentence(run):
-        data = block_data(run, options.workers)
-        data.read_all(telling(on_event, "volumes", "Reading the volumes"))
-        lightning.seed_everything(run.setup.seed, workers=True, verbose=False)
-        module = RegressorTask(new_network(run.setup), run.setup.system, run.setup.seed)
-        fit_lightning(run, module, data, options, on_event)
-        export_weights(run, load_weights(module.network, run.checkpoints / BEST))
+    """As ``column_run.fit``."""
+    fit_on_volumes(run, options, on_event, block_data, RegressorTask)
 
 
 def look(

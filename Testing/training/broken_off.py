@@ -73,6 +73,21 @@ def stop_after(fit: Callable[..., None], run: RunFolder, batches: int, fault: ty
         fit(run, CPU, stop)
 
 
+def break_off_and_go_on(fit: Callable[..., None], whole: RunFolder, broken: RunFolder) -> None:
+    """Train two equal runs to their end, one of them stopped half-way by Ctrl+C first; both end up the same."""
+    fit(whole, CPU, lambda event: None)
+
+    def stop(event: dict[str, Any]) -> None:
+        if event["stage"] == "train" and event["done"] >= event["total"] // 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(broken, CPU, stop)
+    assert not broken.weights.is_file()
+    fit(broken, CPU, lambda event: None)
+    assert_same_weights(whole.weights, broken.weights)
+
+
 def go_on(fit: Callable[..., None], run: RunFolder) -> int:
     """Train a run to its end; returns how many batches were done after the first one."""
     events: list[dict[str, Any]] = []

@@ -15,6 +15,8 @@ from CSpineFractureLib.training.run_images import MADE_FILE
 from CSpineFractureLib.training.systems import load_system
 
 SYSTEM, SLICES, SIZE = "002-vertebra-fracture", 5, 32
+STILL = {f"augmentation__{key}": 0 for key in ("blur", "distortion", "sharpen", "brightness", "rotation_deg", "scale")}
+"""For ``a_run``: the crops as they are."""
 
 
 def make_crops(root: Path, train: int, val: int, split: str = "val", cracks: bool = False) -> Path:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from broken_off import CPU, assert_same_weights, go_on, one_thread, stop_after
+from broken_off import CPU, assert_same_weights, break_off_and_go_on, go_on, one_thread, stop_after
 
 from CSpineFractureLib.datasets.column_volumes import TABLE, ColumnVolume, add_column_volumes, read_column_table
 from CSpineFractureLib.datasets.record import StudyRecord
@@ -72,18 +72,7 @@ def test_made_up_necks_are_learnt_and_measured(tmp_path, monkeypatch):
 
 
 def test_a_training_that_was_broken_off_ends_as_the_undisturbed_one(tmp_path):
-    whole, broken = a_run(tmp_path / "whole", 3), a_run(tmp_path / "broken", 3)
-    fit(whole, CPU, lambda event: None)
-
-    def stop(event):
-        if event["stage"] == "train" and event["done"] >= event["total"] // 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        fit(broken, CPU, stop)
-    assert not broken.weights.is_file()
-    fit(broken, CPU, lambda event: None)
-    assert_same_weights(whole.weights, broken.weights)
+    break_off_and_go_on(fit, a_run(tmp_path / "whole", 3), a_run(tmp_path / "broken", 3))
 
 
 def test_a_checkpoint_inside_an_epoch_goes_on_with_the_studies_that_were_not_seen(tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from broken_off import CPU, assert_same_weights, one_thread
+from broken_off import CPU, break_off_and_go_on, one_thread
 
 from CSpineFractureLib.datasets.column_volumes import TABLE, ColumnVolume
 from CSpineFractureLib.errors import UserError
@@ -66,18 +66,7 @@ def test_made_up_necks_are_learnt_and_measured(tmp_path):
 
 
 def test_a_training_that_was_broken_off_ends_as_the_undisturbed_one(tmp_path):
-    whole, broken = a_run(tmp_path / "whole", 3), a_run(tmp_path / "broken", 3)
-    fit(whole, CPU, lambda event: None)
-
-    def stop(event):
-        if event["stage"] == "train" and event["done"] >= event["total"] // 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        fit(broken, CPU, stop)
-    assert not broken.weights.is_file()
-    fit(broken, CPU, lambda event: None)
-    assert_same_weights(whole.weights, broken.weights)
+    break_off_and_go_on(fit, a_run(tmp_path / "whole", 3), a_run(tmp_path / "broken", 3))
 
 
 def test_a_study_with_one_body_and_another_size_are_told(tmp_path):

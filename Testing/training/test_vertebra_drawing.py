@@ -9,20 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from broken_off import one_thread
-from made_vertebrae import SIZE, SLICES, a_run, make_crops
+from broken_off import CPU, one_thread
+from made_vertebrae import SIZE, SLICES, STILL, a_run, make_crops
 
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.training import vertebra_run
-from CSpineFractureLib.training.fit_options import FitOptions
 from CSpineFractureLib.training.slice_export import exported_network
 from CSpineFractureLib.training.vertebra_augment import VertebraAugmentation
 from CSpineFractureLib.training.vertebra_pictures import UNKNOWN, Shown, VertebraPictures
 from CSpineFractureLib.training.vertebra_task import drawing_loss
 
-CPU = FitOptions(device="cpu")
 MODEL = "cracknet-resnet18-mask"
-STILL = {f"augmentation__{key}": 0 for key in ("blur", "distortion", "sharpen", "brightness", "rotation_deg", "scale")}
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -9,23 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from broken_off import one_thread
-from made_vertebrae import SIZE, SLICES, a_run, make_crops
+from broken_off import CPU, one_thread
+from made_vertebrae import SIZE, SLICES, STILL, a_run, make_crops
 
 from CSpineFractureLib.datasets.crop_table import read_crop_table
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.models.manifest import from_metadata
 from CSpineFractureLib.models.weights_file import read_metadata
 from CSpineFractureLib.training import vertebra_run
-from CSpineFractureLib.training.fit_options import FitOptions
 from CSpineFractureLib.training.metrics_file import read_metrics
 from CSpineFractureLib.training.slice_export import exported_network
 from CSpineFractureLib.training.systems import load_system
 from CSpineFractureLib.training.vertebra_pictures import Shown, VertebraPictures
 from CSpineFractureLib.training.vertebra_report import measure_boxes
-
-CPU = FitOptions(device="cpu")
-STILL = {f"augmentation__{key}": 0 for key in ("blur", "distortion", "sharpen", "brightness", "rotation_deg", "scale")}
 
 
 @pytest.fixture(autouse=True, scope="module")
