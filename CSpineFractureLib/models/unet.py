@@ -17,7 +17,7 @@ VARIANTS = {
     "unet-efficientnet-b5": ("efficientnet-b5", (256, 128, 64, 32, 16)),
     "unet-efficientnet-b0": ("efficientnet-b0", (256, 128, 64, 32, 16)),
     "unet-efficientnetv2-s": ("tu-tf_efficientnetv2_s", (256, 128, 64, 32, 16)),
-    "unet-mobilenet": ("tu-mobilenetv3_large_100", (128, 64, 32, 16, 16)),
+    "unet-mobilenet": ("tu-mobilenetv3_large_075", (96, 64, 32, 16, 16)),
 }
 """Name in the registry, then encoder and channels of the decoder; 002 uses the first and compares with the third."""
 STEP = 32

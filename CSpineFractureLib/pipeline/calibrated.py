@@ -1,4 +1,4 @@
-"""From the score of a level to the probability of its fracture: the map that ``calibration.json`` holds.
+"""From the score of a level to the probability of its fracture: the map that a profile's calibration file holds.
 
 The networks' scores rank levels well but are no frequencies: of levels with a score of 0.4 far fewer than 40 % are
 fractured. The map is a logistic one with two parameters (after Platt 1999, "Probabilistic outputs for support vector
@@ -30,7 +30,6 @@ from CSpineFractureLib.findings.study_result import BY_CAM, StudyResult
 from CSpineFractureLib.pipeline.context import RunContext
 from CSpineFractureLib.pipeline.suspicion import SliceSuspicion
 
-CALIBRATION_FILE = "calibration.json"
 SCHEMA = "cspine-calibration/2"
 SWITCH = "calibration"
 """Threshold of a run that switches the map off: 0 gives scores."""
@@ -70,7 +69,7 @@ class ScoreMap:
 
 @dataclass(frozen=True)
 class Calibration:
-    """The content of ``calibration.json``.
+    """The content of ``calibration-PROFILE.json``.
 
     ``models``: SHA-256 of the networks by task whose scores were fitted; with others the map means nothing.
     ``fitted_on`` (command, date, studies, counts) and ``figures`` (calibration errors) tell how it was made.
@@ -122,6 +121,11 @@ class Calibration:
         return f"calibrated on {len(self.fitted_on.get('studies', []))} synthetic studies"
 
 
+def calibration_file(profile: str) -> str:
+    """Its name, beside the manifest of the networks."""
+    return f"calibration-{profile}.json"
+
+
 def calibration_of(context: RunContext, tasks: Sequence[str]) -> Calibration | None:
     """The calibration of a run, ``None`` where it is switched off or was not made for the networks of ``tasks``.
 
@@ -130,7 +134,7 @@ def calibration_of(context: RunContext, tasks: Sequence[str]) -> Calibration | N
     entries = [context.entry(task) for task in tasks if context.has(task)]
     if not context.threshold(SWITCH, 1.0) or not entries:
         return None
-    path = entries[0].folder / CALIBRATION_FILE
+    path = entries[0].folder / calibration_file(context.profile)
     if not path.is_file():
         return None
     found = read_calibration(path)

@@ -16,6 +16,7 @@ import numpy as np
 from CSpineFractureLib.findings.study_output import StudyOutput
 from CSpineFractureLib.findings.study_result import Box, FractureFinding, VertebraFinding
 from CSpineFractureLib.pipeline.assess import STRONG_LEAN_DEG, column_lean, fracture_assessable
+from CSpineFractureLib.pipeline.calibrated import Calibration, calibration_of
 from CSpineFractureLib.pipeline.context import RunContext
 from CSpineFractureLib.pipeline.find_levels import LEAST_CONFIDENCE, explain_absence
 from CSpineFractureLib.pipeline.slice_rows import ras_hull, slice_rows, stored_range
@@ -41,13 +42,15 @@ CUT = "the scan shows only part of this vertebra"
 def run(volume: CTVolume, context: RunContext) -> StudyOutput:
     """Segments and fracture probabilities of one CT; see the module's text. Results are on the volume's own grid."""
     view = CanonicalView.of(volume)
-    result = context.new_result(volume, LEVEL_RULE)
+    calibration = calibration_of(context, (VERTEBRA_FRACTURE,))
+    result = context.new_result(volume, f"{LEVEL_RULE}; {calibration.describe() if calibration else 'not calibrated'}")
     found = name_slices(view, context)
     with context.stage("fuse", 1, "Naming the levels"):
         labels, levels = segment_levels(found, view, context.threshold("level_confidence", LEAST_CONFIDENCE))
     explain_absence([level.name for level in levels], context)
     assessable = _assessable(levels, view, context)
-    judged = _judge(view, labels, [number for number, gate in assessable.items() if gate is True], context)
+    numbers = [number for number, gate in assessable.items() if gate is True]
+    judged = _judge(view, labels, numbers, context, calibration)
     cam, cam_matrix = vertebra_cam_volume(view, judged, labels)
     result.slices = slice_rows(view, {}, presence_by_slice(labels, found))
     probabilities = {one.number: one.probability for one in judged}
@@ -62,6 +65,8 @@ def run(volume: CTVolume, context: RunContext) -> StudyOutput:
         )
     result.fractures = _findings(judged, levels, labels, view, context.threshold("fracture", FRACTURE))
     result.study.fracture_probability = study_probability(result.vertebrae)
+    if calibration and judged:
+        result.study.fracture_probability = calibration.study_probability(max(one.score for one in judged))
     return StudyOutput(result, view.to_stored(labels), cam, cam_matrix, vertebra_cam_slices(view, judged))
 
 
@@ -79,10 +84,18 @@ def _assessable(
     return {level.number: gate if gate is not True or not level.cut else CUT for level in levels}
 
 
-def _judge(view: CanonicalView, labels: np.ndarray, numbers: list[int], context: RunContext) -> list[JudgedVertebra]:
+def _judge(
+    view: CanonicalView,
+    labels: np.ndarray,
+    numbers: list[int],
+    context: RunContext,
+    calibration: Calibration | None,
+) -> list[JudgedVertebra]:
     if not numbers:
         return []
-    return judge_vertebrae(view, labels, vertebra_places(view, labels, numbers, context), context)
+    places = vertebra_places(view, labels, numbers, context)
+    probability_of = calibration.level_map.probability if calibration else float
+    return judge_vertebrae(view, labels, places, context, probability_of)
 
 
 def _vertebra(

@@ -29,8 +29,9 @@ SEGMENTATION = "segmentation"
 CLASSES = 9
 THORACIC = 8
 BATCH = 4
-LEAST_BONE = 0.4
-"""Probability of bone from which a pixel of a square around the column is bone; chosen on two validation phantoms."""
+LEAST_BONE = 0.3
+"""Probability of bone from which a pixel of a square around the column is bone. The rim, which is cut at half maximum
+then, forgives much: on four validation phantoms 0.2 to 0.5 gave a mean Dice of 0.954 to 0.944."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -34,12 +35,14 @@ LEVEL_RULE = (
 class JudgedVertebra:
     """Level ``number`` (1-7): where it was cut out, its fracture probability, and where that is high its pictures.
 
-    ``pictures`` is uint8 ``[slices, channels, s, s]``, ``cam`` float32 ``[slices, s, s]``: the Grad-CAM, 0 to the
-    probability; both from top to bottom (``place.heights``).
+    ``score`` is what the network says, ``probability`` that of the calibration, where there is one. ``pictures`` is
+    uint8 ``[slices, channels, s, s]``, ``cam`` float32 ``[slices, s, s]``: the Grad-CAM, 0 to the probability; both
+    from top to bottom (``place.heights``).
     """
 
     number: int
     place: VertebraPlace
+    score: float
     probability: float
     pictures: np.ndarray | None = None
     cam: np.ndarray | None = None
@@ -72,9 +75,16 @@ class CropInput:
 
 
 def judge_vertebrae(
-    view: CanonicalView, labels: np.ndarray, places: dict[int, VertebraPlace], context: RunContext
+    view: CanonicalView,
+    labels: np.ndarray,
+    places: dict[int, VertebraPlace],
+    context: RunContext,
+    probability_of: Callable[[float], float] = float,
 ) -> list[JudgedVertebra]:
-    """The fracture probability of each place; pictures and Grad-CAM of those that are suspicious."""
+    """The fracture probability of each place; pictures and Grad-CAM of those that are suspicious.
+
+    ``probability_of`` makes probabilities of the network's scores.
+    """
     seen = CropInput.of(context.entry(VERTEBRA_FRACTURE))
     network, _ = context.load(VERTEBRA_FRACTURE)
 
@@ -89,7 +99,10 @@ def judge_vertebrae(
 
     with context.stage("classify", len(places), "Looking for fractures"):
         found = context.run_batches("classify", judge_batch, list(places), AT_ONCE, "Looking for fractures")
-    judged = [JudgedVertebra(number, places[number], p) for number, p in zip(places, found, strict=True)]
+    judged = [
+        JudgedVertebra(number, place, score, float(probability_of(score)))
+        for (number, place), score in zip(places.items(), found, strict=True)
+    ]
     least = min(context.threshold("gradcam", SHOW_CAM), context.threshold("fracture", FRACTURE))
     suspicious = [one for one in judged if one.probability >= least]
 

@@ -15,11 +15,11 @@ from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.findings.result_rows import SUSPECTED, result_rows
 from CSpineFractureLib.models.store import WeightsStore
 from CSpineFractureLib.pipeline.calibrated import (
-    CALIBRATION_FILE,
     SCHEMA,
     SOFT,
     Calibration,
     ScoreMap,
+    calibration_file,
     calibration_of,
     read_calibration,
     write_calibration,
@@ -58,7 +58,7 @@ def outputs(tmp_path_factory):
     models = {one.task: one.sha256 for one in entries}
     slopes = {"below": MAP.below, "above": MAP.above}
     found = Calibration("two-stage", MAP.threshold, models, slopes, {"below": 2.0, "above": 0.5})
-    write_calibration(found, store.user / CALIBRATION_FILE)
+    write_calibration(found, store.user / calibration_file("two-stage"))
     engine = Engine(store, device="cpu")
     runs = ({"calibration": 0, "fracture": 0.6}, {})
     return [engine.run_study(study.volume, "two-stage", thresholds=t)[1] for t in runs]
@@ -176,7 +176,7 @@ def context_with(folder, **hashes):
 def test_only_the_networks_that_were_fitted_are_calibrated(calibration, tmp_path):
     tasks = ("slice-classifier", "fracture-detector")
     assert calibration_of(context_with(tmp_path, slice_classifier="a" * 64), tasks) is None
-    write_calibration(calibration, tmp_path / CALIBRATION_FILE)
+    write_calibration(calibration, tmp_path / calibration_file("two-stage"))
     assert calibration_of(context_with(tmp_path, slice_classifier="a" * 64), tasks) == calibration
     assert calibration_of(context_with(tmp_path, slice_classifier="c" * 64), tasks) is None
     both = context_with(tmp_path, slice_classifier="a" * 64, fracture_detector="b" * 64)
@@ -184,7 +184,7 @@ def test_only_the_networks_that_were_fitted_are_calibrated(calibration, tmp_path
 
 
 def test_the_calibration_that_comes_with_the_program_is_for_the_networks_that_do():
-    found = read_calibration(resource_path(f"Models/{CALIBRATION_FILE}"))
+    found = read_calibration(resource_path(f"Models/{calibration_file('two-stage')}"))
     store = WeightsStore(resource_path("Models"))
     assert found.models == {task: store.find(task, "two-stage").sha256 for task in found.models}
     assert len(found.fitted_on["studies"]) >= 24

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import coded_phantom
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from torch import nn
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.findings.result_file import first_fault
 from CSpineFractureLib.findings.study_result import LEVELS
+from CSpineFractureLib.pipeline.calibrated import Calibration, calibration_file, write_calibration
 from CSpineFractureLib.pipeline.engine import Engine
 from CSpineFractureLib.pipeline.profiles import Profile, register_profile
 from CSpineFractureLib.pipeline.vertebra_cam import hot_part, sample_cam, vertebra_cam_slices
@@ -164,6 +167,27 @@ def test_air_gives_a_warning_and_nothing_else(networks):
     assert [w.code for w in output.result.warnings if w.code == "no-cervical-spine"] == ["no-cervical-spine"]
 
 
+def test_scores_become_probabilities_by_the_calibration_beside_the_network(study, networks, output, tmp_path):
+    network, entry = networks[1]
+    entry = replace(entry, folder=tmp_path)
+    slopes = {"below": 4.0, "above": 0.7}
+    found = Calibration(TEST_PROFILE, 0.7, {entry.task: entry.sha256}, slopes, {"below": 3.0, "above": 0.4})
+    write_calibration(found, tmp_path / calibration_file(TEST_PROFILE))
+    calibrated = analyse(study.volume, networks[0], (network, entry))
+    scores = {v.level: v.fracture_probability for v in output.result.vertebrae}
+    for vertebra in calibrated.result.vertebrae:
+        expected = found.level_map.probability(scores[vertebra.level])
+        assert vertebra.fracture_probability == pytest.approx(expected, abs=1e-6)
+    (fracture,) = calibrated.result.fractures
+    assert (fracture.level, fracture.confidence) == ("C5", pytest.approx(found.level_map.probability(scores["C5"])))
+    assert fracture.confidence != pytest.approx(scores["C5"], abs=0.01)
+    study_result = calibrated.result.study
+    assert study_result.fracture_probability == pytest.approx(found.study_probability(scores["C5"]))
+    assert "calibrated on 0 synthetic studies" in study_result.level_rule
+    assert "not calibrated" in output.result.study.level_rule
+    assert calibrated.cam.max() <= 255 * fracture.confidence + 1
+
+
 def test_the_mask_is_a_further_channel_where_the_network_takes_it(study):
     judge = coded_phantom.fractures(mask=True)
     result = analyse(study.volume, coded_phantom.segmentation(), judge).result
@@ -238,7 +262,7 @@ def test_the_cam_of_a_crop_is_sampled_where_it_lies_in_the_volume():
     place = VertebraPlace(10, 20, 30, 50, 40, 70)
     cam = np.zeros((11, 60, 60), np.float32)
     cam[2, 20:24, 30:34] = 1.0  # slice 18; a square of 30 pixels from row 25 and column 40
-    judged = JudgedVertebra(3, place, 0.8, np.zeros((11, 3, 60, 60), np.uint8), cam)
+    judged = JudgedVertebra(3, place, 0.8, 0.8, np.zeros((11, 3, 60, 60), np.uint8), cam)
     k, j, i = np.meshgrid(np.arange(5, 26), np.arange(20, 60), np.arange(35, 75), indexing="ij")
     seen = np.argwhere(sample_cam(judged, k, j, i) > 0.9) + np.array([5, 20, 35])
     np.testing.assert_array_equal(np.unique(seen, axis=0), [[18, 35, 55], [18, 35, 56], [18, 36, 55], [18, 36, 56]])
@@ -255,7 +279,7 @@ def test_two_vertebrae_in_one_slice_give_one_picture_of_the_more_suspicious():
     pictures = np.zeros((10, 3, 8, 8), np.uint8)
     cam = np.full((10, 8, 8), 0.5, np.float32)
     judged = [
-        JudgedVertebra(number, VertebraPlace(k, k + 9, 0, 8, 0, 8), p, pictures, cam * p)
+        JudgedVertebra(number, VertebraPlace(k, k + 9, 0, 8, 0, 8), p, p, pictures, cam * p)
         for number, k, p in ((4, 16, 0.6), (5, 10, 0.9))
     ]
     shown = vertebra_cam_slices(view, judged)

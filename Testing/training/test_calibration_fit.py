@@ -151,6 +151,24 @@ def test_the_command_fits_writes_and_says_how_well(capfd, studies, asked, tmp_pa
     assert found.figures["level"]["ece_after_cross_fitted"] < 0.1
 
 
+def test_another_profile_and_threshold_are_fitted_and_noted(capfd, studies, asked, tmp_path):
+    given = ("--data", studies, "-o", tmp_path / "c.json", "--profile", "unet-cracknet", "--threshold", "0.6")
+    ended = cspine_here(capfd, "evaluate", "calibration", *given)
+    assert ended.code == 0, ended.err
+    found = read_calibration(tmp_path / "c.json")
+    assert found.threshold == 0.6
+    assert found.models == {}  # the study that stands in was not judged by that profile's network
+    assert found.fitted_on["command"].endswith("--limit 200 --profile unet-cracknet --threshold 0.6")
+
+
+def test_a_profile_without_scores_of_vertebrae_is_refused(capfd, studies, asked, tmp_path):
+    given = ("--data", studies, "-o", tmp_path / "c.json", "--profile", "vertebra-yolo")
+    ended = cspine_here(capfd, "evaluate", "calibration", *given)
+    assert ended.code == 2
+    assert "use one of two-stage, unet-cracknet" in ended.err
+    assert asked == []
+
+
 def test_fewer_studies_are_spread_over_the_folder(capfd, studies, asked, tmp_path):
     ended = cspine_here(capfd, "evaluate", "calibration", "--data", studies, "-o", tmp_path / "c.json", "--limit", "13")
     assert ended.code == 0, ended.err
