@@ -161,4 +161,4 @@ def test_an_unknown_profile_is_refused_with_the_list_of_known_ones(volume):
 )
 def test_a_profile_without_weights_names_the_commands_that_bring_them(volume, name, commands, tmp_path):
     with pytest.raises(UserError, match=commands):
-        Engine(WeightsStore(user=tmp_path), device="cpu").run_study(volume, name)
+        Engine(WeightsStore(tmp_path / "user", tmp_path), device="cpu").run_study(volume, name)
