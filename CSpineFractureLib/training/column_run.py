@@ -1,4 +1,4 @@
-"""Training of the network that finds the column: the four functions of ``tasks``."""
+"""Training of the network that finds the column: the functions of ``tasks``."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ class ColumnSlices(ColumnVolumes):
 def column_data(run: RunFolder, workers: int = 0) -> EpochData:
     """The training and validation slices of a run. Raises ``UserError`` as ``ColumnSlices`` does."""
     system, seed = run.setup.system, run.setup.seed
-    training, validation = (ColumnSlices(run.images, split, system.size, seed) for split in ("train", "val"))
+    training, validation = (ColumnSlices(run.images, split, run.setup.size, seed) for split in ("train", "val"))
     studies = max(1, int(system.training["batch"]) // SLICES)
     return EpochData(training, validation, studies, workers, alone=True, join=joined)
 
@@ -186,7 +186,7 @@ def look(
     """
     where = choose_device(str(device))
     network = exported_network(run).to(where)
-    slices = ColumnSlices(run.images_of(set_name), "val" if set_name == "val" else "test", run.setup.system.size)
+    slices = ColumnSlices(run.images_of(set_name), "val" if set_name == "val" else "test", run.setup.size)
     found: dict[str, list] = {"studies": [], "both": [], "sizes": [], "away": []}
     tell = telling(on_event, "predict", f"Looking at the studies of {set_name}")
     for index, row in enumerate(slices.rows):

@@ -112,7 +112,7 @@ def training_data(run: RunFolder, images: Path) -> dict[str, Any]:
 def identity(run: RunFolder) -> dict[str, Any]:
     """What a checkpoint must agree in to be gone on with."""
     entry = run.entry()
-    return {"architecture": entry.architecture, "arguments": dict(entry.arguments), "size": run.setup.system.size}
+    return {"architecture": entry.architecture, "arguments": dict(entry.arguments), "size": run.setup.size}
 
 
 def _check_listed(images: Path) -> None:

@@ -223,7 +223,7 @@ def test_weights_of_another_kind_are_no_shipped_start(tmp_path):
 )
 def test_images_of_a_wrong_size_are_one_sentence(tmp_path, system, model, size):
     make_tree(tmp_path / "images", 64, train=14, val=7, levels=system == LEVELS)
-    with pytest.raises(UserError, match=f"{size} x {size} pixels.*: change input.size; 224 fits"):
+    with pytest.raises(UserError, match=f"{size} x {size} pixels.*: use --set input.size=224"):
         fit_slices(a_run(tmp_path, system, model, input__size=size), CPU, lambda event: None)
 
 

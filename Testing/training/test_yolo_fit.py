@@ -253,8 +253,8 @@ def test_pictures_that_cannot_be_learnt_from_are_one_sentence(tmp_path, harm, se
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"input": {"size": [100, 100]}}, "100 is not a multiple of 32"),
-        ({"input": {"size": [32, 32]}}, "32 is not a multiple of 32 of at least 64"),
+        ({"input": {"size": [100, 100]}}, "100 x 100 pixels: use --set input.size with a multiple of 32"),
+        ({"input": {"size": [32, 32]}}, "yolov8n cannot take images of 32 x 32 pixels.*of at least 64"),
         ({"augmentation": {"sharpen": 1}}, "sharpen"),
         ({"augmentation": {"fliplr": 7.0}}, "fliplr"),
         (
