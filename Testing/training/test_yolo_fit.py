@@ -378,3 +378,13 @@ def test_every_variant_learns_the_seven_vertebrae_well_above_chance(tmp_path, ar
     fit_boxes(run, CPU, ignore)
     figures = box_figures(json.loads(find_boxes(run, "val", "cpu", ignore).read_text()))
     assert figures["map50"] > 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", ["yolov8s", "yolov8m", "yolov5s", "yolov5m"])
+def test_every_fracture_detector_of_document_004_learns_its_one_class(tmp_path, architecture):
+    write_tree(tmp_path, "fracture", train=40, val=12)
+    run = a_run(tmp_path, a_system("fracture", architecture, epochs=8, learning_rate=0.002))
+    fit_boxes(run, CPU, ignore)
+    figures = box_figures(json.loads(find_boxes(run, "val", "cpu", ignore).read_text()))
+    assert figures["map50"] > 0.5
