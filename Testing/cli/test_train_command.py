@@ -69,7 +69,8 @@ def with_truncated_weights(folder: Path) -> list[object]:
         (lambda folder: ["--set", "training.batch=0"], "training.batch is 0"),
         (lambda folder: ["--model", "alexnet"], "has no model 'alexnet'"),
         (lambda folder: ["--data", folder / "nowhere"], "nowhere"),
-        (lambda folder: ["--data", folder], "/given"),
+        (lambda folder: ["--data", folder], "/given' holds no"),
+        (lambda folder: ["--data", __file__], "is not a folder"),
     ],
 )
 def test_what_cannot_be_trained_ends_with_one_sentence_and_leaves_nothing(capfd, tmp_path, studies, name, words, fault):
