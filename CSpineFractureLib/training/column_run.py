@@ -39,9 +39,9 @@ from CSpineFractureLib.training.lightning_keep import BEST
 from CSpineFractureLib.training.lightning_log import OnEvent
 from CSpineFractureLib.training.measure_run import Measured, write_measured
 from CSpineFractureLib.training.metrics_file import Metrics
-from CSpineFractureLib.training.run_folder import RunFolder
+from CSpineFractureLib.training.run_folder import RunFolder, Setup
 from CSpineFractureLib.training.run_images import already_made, made_from, note_made
-from CSpineFractureLib.training.slice_export import export_weights, exported_network, new_network
+from CSpineFractureLib.training.slice_export import check_network, export_weights, exported_network, new_network
 from CSpineFractureLib.training.systems import System
 
 SLICES, LOOK_SLICES = 3, 1
@@ -133,6 +133,11 @@ class ColumnSlices(ColumnVolumes):
         count = LOOK_SLICES if epoch is None else SLICES
         made = draw_slices(self.volume(index), count, self.size, rng, plain=epoch is None)
         return made.images, made.labels, made.heat, torch.full((count,), float(made.known))
+
+
+def check(setup: Setup) -> None:
+    """Raise ``UserError`` where the network cannot take slices of its size, or not start from the weights."""
+    check_network(setup)
 
 
 def column_data(run: RunFolder, workers: int = 0) -> EpochData:
