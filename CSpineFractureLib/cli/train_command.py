@@ -74,8 +74,6 @@ def train_system(
     if system.task != "radiograph":
         check_source(source)
     models = list(system.models) if model == ["all"] else model or [system.default_model]
-    for one in models:
-        system.model(one)
     options = FitOptions(device, gpus, precision, workers)
     if start not in ("", "shipped") and not Path(start).is_file():
         message = f"--start {start} does not exist: name a file of weights, or 'shipped'."
@@ -83,10 +81,11 @@ def train_system(
 
     from CSpineFractureLib.cli.progress import shown_progress
     from CSpineFractureLib.models.device import choose_device
-    from CSpineFractureLib.training.run_steps import Order, prepare, search_first, train_model
+    from CSpineFractureLib.training.run_steps import Order, check_models, prepare, search_first, train_model
 
     choose_device(device)
     order = Order(system, output, source, data, seed, start)
+    check_models(order, [*models, *([system.default_model] if search else [])])
     with shown_progress("auto", sys.stdout) as show:
         prepare(order, show)
         if search:

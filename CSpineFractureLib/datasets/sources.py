@@ -21,7 +21,8 @@ def read_source(source: str, root: Path) -> list[StudyRecord]:
     """The studies below ``root``. Raises ``UserError`` for an unknown source or a folder without studies."""
     check_source(source)
     if not root.is_dir():
-        message = f"'{root}' does not exist; name a folder of studies."
+        fault = "is not a folder" if root.exists() else "does not exist"
+        message = f"'{root}' {fault}; name a folder of studies."
         raise UserError(message)
     if source == "rsna":
         from CSpineFractureLib.datasets.rsna_read import read_rsna as read

@@ -1,4 +1,4 @@
-"""Training of the network that finds the column: the four functions of ``tasks``."""
+"""Training of the network that finds the column: the functions of ``tasks``."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ from CSpineFractureLib.training.lightning_keep import BEST
 from CSpineFractureLib.training.lightning_log import OnEvent
 from CSpineFractureLib.training.measure_run import Measured, write_measured
 from CSpineFractureLib.training.metrics_file import Metrics
-from CSpineFractureLib.training.run_folder import RunFolder
+from CSpineFractureLib.training.run_folder import RunFolder, Setup
 from CSpineFractureLib.training.run_images import already_made, made_from, note_made
-from CSpineFractureLib.training.slice_export import export_weights, exported_network, new_network
+from CSpineFractureLib.training.slice_export import check_network, export_weights, exported_network, new_network
 from CSpineFractureLib.training.systems import System
 
 SLICES, LOOK_SLICES = 3, 1
@@ -135,10 +135,15 @@ class ColumnSlices(ColumnVolumes):
         return made.images, made.labels, made.heat, torch.full((count,), float(made.known))
 
 
+def check(setup: Setup) -> None:
+    """Raise ``UserError`` where the network cannot take slices of its size, or not start from the weights."""
+    check_network(setup)
+
+
 def column_data(run: RunFolder, workers: int = 0) -> EpochData:
     """The training and validation slices of a run. Raises ``UserError`` as ``ColumnSlices`` does."""
     system, seed = run.setup.system, run.setup.seed
-    training, validation = (ColumnSlices(run.images, split, system.size, seed) for split in ("train", "val"))
+    training, validation = (ColumnSlices(run.images, split, run.setup.size, seed) for split in ("train", "val"))
     studies = max(1, int(system.training["batch"]) // SLICES)
     return EpochData(training, validation, studies, workers, alone=True, join=joined)
 
@@ -186,7 +191,7 @@ def look(
     """
     where = choose_device(str(device))
     network = exported_network(run).to(where)
-    slices = ColumnSlices(run.images_of(set_name), "val" if set_name == "val" else "test", run.setup.system.size)
+    slices = ColumnSlices(run.images_of(set_name), "val" if set_name == "val" else "test", run.setup.size)
     found: dict[str, list] = {"studies": [], "both": [], "sizes": [], "away": []}
     tell = telling(on_event, "predict", f"Looking at the studies of {set_name}")
     for index, row in enumerate(slices.rows):

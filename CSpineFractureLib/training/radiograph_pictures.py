@@ -75,8 +75,8 @@ def radiograph_data(run: RunFolder, workers: int = 0) -> EpochData:
     """The training and validation pictures of a run. Raises ``UserError`` as ``RadiographPictures`` does."""
     system = run.setup.system
     augmentation = Augmentation.of(system.augmentation)
-    training = RadiographPictures(run.images, "train", system.size, augmentation, run.setup.seed)
-    validation = RadiographPictures(run.images, "val", system.size)
+    training = RadiographPictures(run.images, "train", run.setup.size, augmentation, run.setup.seed)
+    validation = RadiographPictures(run.images, "val", run.setup.size)
     batch = int(system.training["batch"])
     return EpochData(training, validation, batch, workers, watched=2 * batch)
 

@@ -1,4 +1,4 @@
-"""Training of the classifiers of radiographs (document 001): the four functions of ``tasks``.
+"""Training of the classifiers of radiographs (document 001): the functions of ``tasks``.
 
 The images of a run are a table alone: the radiographs stay where they are. Of the split ``test``, where there is one,
 a table of its own is made (``images-test``), and a run that is measured on ``val`` is measured on it as well.
@@ -54,7 +54,7 @@ from CSpineFractureLib.training.radiograph_report import (
 from CSpineFractureLib.training.radiograph_task import RadiographTask
 from CSpineFractureLib.training.run_folder import RunFolder, Setup
 from CSpineFractureLib.training.run_images import already_made, made_from, note_made
-from CSpineFractureLib.training.slice_export import exported_network, new_network
+from CSpineFractureLib.training.slice_export import check_network, exported_network, new_network
 from CSpineFractureLib.training.systems import System
 from CSpineFractureLib.training.teachable import plain
 
@@ -96,6 +96,11 @@ def make_images(
             _write(held, out.with_name(f"{out.name}-{TEST}"), made)
     _write(records, out, made)
     on_progress(len(records), len(records))
+
+
+def check(setup: Setup) -> None:
+    """Raise ``UserError`` where the model cannot take radiographs of its size, or not start from the weights."""
+    check_network(setup, _new_network)
 
 
 def fit(run: RunFolder, options: FitOptions, on_event: OnEvent) -> None:
@@ -144,7 +149,7 @@ def measure(run: RunFolder, set_name: str) -> Metrics:
     The baselines are measured beside it, see ``radiograph_baselines``; with ``val`` the split ``test`` as well.
     """
     metrics = {name: _measure_one(run, name) for name in _sets(run, set_name)}
-    learned = RadiographPictures(run.images, "train", run.setup.system.size)
+    learned = RadiographPictures(run.images, "train", run.setup.size)
     training = None
     for name, one in metrics.items():
         asked = _pictures(run, name)
@@ -201,7 +206,7 @@ def _sets(run: RunFolder, set_name: str) -> list[str]:
 
 
 def _pictures(run: RunFolder, set_name: str) -> RadiographPictures:
-    return RadiographPictures(run.images_of(set_name), "val" if set_name == "val" else TEST, run.setup.system.size)
+    return RadiographPictures(run.images_of(set_name), "val" if set_name == "val" else TEST, run.setup.size)
 
 
 def _new_network(setup: Setup) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Training of the level regressor: the four functions of ``tasks``. It learns from the column locator's volumes."""
+"""Training of the level regressor: the functions of ``tasks``. It learns from the column locator's volumes."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from CSpineFractureLib.training.measure_run import Measured, write_measured
 from CSpineFractureLib.training.metrics_file import Metrics
 from CSpineFractureLib.training.regressor_samples import body_blocks, draw_blocks
 from CSpineFractureLib.training.regressor_task import RegressorTask, expected
-from CSpineFractureLib.training.run_folder import RunFolder
-from CSpineFractureLib.training.slice_export import exported_network
+from CSpineFractureLib.training.run_folder import RunFolder, Setup
+from CSpineFractureLib.training.slice_export import check_network, exported_network
 
-__all__ = ["fit", "look", "make_images", "measure"]
+__all__ = ["check", "fit", "look", "make_images", "measure"]
 
 BLOCKS = 4
 """Blocks of a study in one visit."""
@@ -56,12 +56,22 @@ class Blocks(ColumnVolumes):
 def block_data(run: RunFolder, workers: int = 0) -> EpochData:
     """The training and validation blocks of a run. Raises ``UserError`` as ``Blocks`` does, and for another size."""
     system, seed = run.setup.system, run.setup.seed
-    if system.size != BLOCK[1]:
-        message = f"Blocks are always {BLOCK[1]} x {BLOCK[1]} voxels: leave out input.size."
-        raise UserError(message)
+    _check_size(run.setup)
     training, validation = (Blocks(run.images, split, seed) for split in ("train", "val"))
     studies = max(1, int(system.training["batch"]) // BLOCKS)
     return EpochData(training, validation, studies, workers, alone=True, join=joined)
+
+
+def check(setup: Setup) -> None:
+    """Raise ``UserError`` where the blocks would have another size, or the network cannot start from the weights."""
+    _check_size(setup)
+    check_network(setup)
+
+
+def _check_size(setup: Setup) -> None:
+    if setup.size != BLOCK[1]:
+        message = f"Blocks are always {BLOCK[1]} x {BLOCK[1]} voxels: leave out input.size."
+        raise UserError(message)
 
 
 def fit(run: RunFolder, options: FitOptions, on_event: OnEvent) -> None:

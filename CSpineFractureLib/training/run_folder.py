@@ -41,6 +41,16 @@ class Setup:
     start: str = ""
 
     @property
+    def input(self) -> dict[str, Any]:
+        """How images are made for the model."""
+        return self.system.input_of(self.model)
+
+    @property
+    def size(self) -> int:
+        """Edge of the square images that the model takes, in pixels."""
+        return int(self.input["size"][0])
+
+    @property
     def synthetic(self) -> bool:
         """Whether all of its data is synthetic, as far as can be told."""
         return self.source == "phantom" or (Path(self.data) / TRUTH_FOLDER).is_dir()
@@ -90,6 +100,12 @@ class RunFolder:
         """What a detector found in each image of a set."""
         return self.path / f"detections-{name}.json"
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether it holds anything that was learnt or measured."""
+        kept = ("metrics-*.json", "predictions-*", "detections-*", "checkpoints/*")
+        return self.weights.exists() or any(next(self.path.glob(pattern), None) for pattern in kept)
+
     def entry(self) -> ModelEntry:
         """What the manifest will say of its weights, without figures."""
         system, model = self.setup.system, self.setup.system.model(self.setup.model)
@@ -107,7 +123,7 @@ class RunFolder:
             arguments=model["arguments"],
             licence="AGPL-3.0 (ultralytics architecture)" if yolo else "Apache-2.0",
             trained_on=data,
-            input=dict(system.input),
+            input=self.setup.input,
             notice=f"synthetic, {notice}" if self.setup.synthetic else notice,
         )
 
@@ -124,8 +140,7 @@ def open_run(path: Path, setup: Setup) -> RunFolder:
         changed = _changed(_document(begun.setup), _document(setup))
         if not changed:
             return begun
-        kept = ("metrics-*.json", "predictions-*", "detections-*", "checkpoints/*")
-        if begun.weights.exists() or any(next(path.glob(pattern), None) for pattern in kept):
+        if begun.is_begun:
             message = (
                 f"'{path}' holds a run with another {changed}: choose another folder with --output, or delete that one."
             )

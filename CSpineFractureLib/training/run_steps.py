@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from CSpineFractureLib.errors import UserError
+from CSpineFractureLib.training.clean_failure import no_empty_folders, nothing_unless_begun
 from CSpineFractureLib.training.fit_options import FitOptions
 from CSpineFractureLib.training.metrics_file import Metrics
 from CSpineFractureLib.training.run_clock import timed
@@ -39,22 +40,34 @@ class Order:
         return Setup(self.system, model, self.seed, self.source, str(self.data), self.start)
 
 
+def check_models(order: Order, models: list[str]) -> None:
+    """Raise ``UserError`` where one of the models is not the system's, cannot take images of its size, or cannot start
+    from the weights; nothing is written."""
+    check = steps_of(order.system.task).check
+    for model in models:
+        check(order.setup(model))
+
+
 def prepare(order: Order, on_event: OnEvent) -> None:
     """Make the images of an order, unless they are there."""
     images = order.folder / "images"
     make_images = steps_of(order.system.task).make_images
-    make_images(order.system, order.source, order.data, images, order.seed, on_progress=_telling(on_event))
+    with no_empty_folders(images):
+        make_images(order.system, order.source, order.data, images, order.seed, on_progress=_telling(on_event))
 
 
 def train_model(order: Order, model: str, options: FitOptions, on_event: OnEvent) -> tuple[RunFolder, Metrics]:
     """Train one model, or go on with it, then measure it on the validation images; ``prepare`` comes first.
 
-    Raises ``UserError`` for a model the system does not have, and for what the user can put right.
+    Raises ``UserError`` for a model the system does not have, and for what the user can put right. Where that comes
+    before anything was learnt, the run leaves nothing behind.
     """
     order.system.model(model)
-    run = open_run(order.folder / model, order.setup(model))
-    with timed(run, on_event) as tell:
-        steps_of(order.system.task).fit(run, options, tell)
+    path, setup = order.folder / model, order.setup(model)
+    with nothing_unless_begun(path, setup):
+        run = open_run(path, setup)
+        with timed(run, on_event) as tell:
+            steps_of(order.system.task).fit(run, options, tell)
     return run, measure(run, "val", options.device, on_event)
 
 

@@ -40,7 +40,7 @@ def spacing_of(setup: Setup) -> float | None:
 def input_of(setup: Setup) -> dict[str, Any]:
     """What the manifest will say of the images that the run's model takes."""
     window = window_of(setup)
-    found = {**setup.system.input, "window": window}
+    found = {**setup.input, "window": window}
     if window.startswith(NEIGHBOURS):
         centre, _, width = window.removeprefix(NEIGHBOURS).partition("/")
         found["windows"] = [[float(centre), float(width)]]
@@ -53,7 +53,7 @@ def new_network(setup: Setup) -> nn.Module:
     Raises ``UserError`` where it cannot take images of the system's size or does not give nine classes, and where the
     weights are of another network.
     """
-    model, arguments, size = setup.system.model(setup.model), network_arguments(setup), setup.system.size
+    model, arguments, size = setup.system.model(setup.model), network_arguments(setup), setup.size
     try:
         network = create(model["architecture"], **arguments).eval()
         with torch.no_grad():

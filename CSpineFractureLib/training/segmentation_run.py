@@ -1,4 +1,4 @@
-"""Training and measuring the segmentation of document 002 (stage one), by the four functions of ``tasks``."""
+"""Training and measuring the segmentation of document 002 (stage one), by the functions of ``tasks``."""
 
 from __future__ import annotations
 
@@ -28,18 +28,23 @@ from CSpineFractureLib.training.lightning_keep import BEST
 from CSpineFractureLib.training.lightning_log import OnEvent
 from CSpineFractureLib.training.mask_augment import MaskAugmentation
 from CSpineFractureLib.training.mask_pictures import MaskPictures
-from CSpineFractureLib.training.run_folder import RunFolder
+from CSpineFractureLib.training.run_folder import RunFolder, Setup
 from CSpineFractureLib.training.segmentation_export import export_weights, new_network, spacing_of, window_of
 from CSpineFractureLib.training.segmentation_images import make_images
 from CSpineFractureLib.training.segmentation_measure import measure
 from CSpineFractureLib.training.segmentation_task import SegmentationTask
-from CSpineFractureLib.training.slice_export import exported_network
+from CSpineFractureLib.training.slice_export import check_network, exported_network
 
-__all__ = ["fit", "look", "make_images", "measure"]
+__all__ = ["check", "fit", "look", "make_images", "measure"]
 
 PREDICT_BATCH = 8
 KEPT = ("file", "mask", "study", "k", "strata", "column_mm", "row_mm", "slice_mm", *CLASSES[1:])
 """Columns of ``slices.csv`` that stand in the predictions, too."""
+
+
+def check(setup: Setup) -> None:
+    """Raise ``UserError`` where the model cannot take images of its size, or not start from the weights."""
+    check_network(setup, new_network)
 
 
 def slice_data(run: RunFolder, workers: int = 0) -> EpochData:
@@ -48,7 +53,7 @@ def slice_data(run: RunFolder, workers: int = 0) -> EpochData:
     The set ``val`` holds all slices of its studies; during training at most ``data.most_per_study`` of each are seen.
     """
     setup, system = run.setup, run.setup.system
-    augmentation, common = MaskAugmentation.of(system.augmentation), (system.size, window_of(setup))
+    augmentation, common = MaskAugmentation.of(system.augmentation), (setup.size, window_of(setup))
     spacing_mm, most = spacing_of(setup), system.data.get("most_per_study")
     training = MaskPictures(run.images, "train", *common, augmentation, setup.seed, spacing_mm=spacing_mm)
     validation = MaskPictures(run.images, "val", *common, most_per_study=most, spacing_mm=spacing_mm)
@@ -80,10 +85,10 @@ def look(
     The maps lie in ``segments-<set>``, in the slices' own pixels. Columns: ``KEPT``, and ``found``, the map's file.
     Raises ``UserError`` where weights or slices are missing or damaged, or the maps cannot be written.
     """
-    system, network = run.setup.system, exported_network(run)
+    network = exported_network(run)
     split = "val" if set_name == "val" else "test"
     given = {"window": window_of(run.setup), "spacing_mm": spacing_of(run.setup)}
-    pictures = MaskPictures(run.images_of(set_name), split, system.size, **given)
+    pictures = MaskPictures(run.images_of(set_name), split, run.setup.size, **given)
     folder = run.path / f"segments-{set_name}"
     part = folder.with_name(folder.name + ".part")
 

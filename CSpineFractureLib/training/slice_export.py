@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -26,7 +28,7 @@ def network_arguments(setup: Setup) -> dict[str, Any]:
     """Arguments of the run's network; those of document 004 are built for the size of their images."""
     system = setup.system
     arguments = dict(system.model(setup.model)["arguments"])
-    return {"image_size": system.size, **arguments} if system.task == "level-presence" else arguments
+    return {"image_size": setup.size, **arguments} if system.task == "level-presence" else arguments
 
 
 def new_network(setup: Setup) -> nn.Module:
@@ -36,7 +38,7 @@ def new_network(setup: Setup) -> nn.Module:
     004 keeps frozen. Raises ``UserError`` where the network cannot take images of the system's size, or the weights
     are of another network.
     """
-    model, arguments, size = setup.system.model(setup.model), network_arguments(setup), setup.system.size
+    model, arguments, size = setup.system.model(setup.model), network_arguments(setup), setup.size
     try:
         network = create(model["architecture"], **arguments).eval()
         with torch.no_grad():
@@ -46,7 +48,8 @@ def new_network(setup: Setup) -> nn.Module:
         cause = f" ({str(error).splitlines()[0].rstrip('.')})" if isinstance(error, ValueError) else ""
         usual = load_system(setup.system.name).size if setup.system.name in system_names() else 224
         message = (
-            f"Model {setup.model} cannot take images of {size} x {size} pixels{cause}: change input.size; {usual} fits."
+            f"Model {setup.model} cannot take images of {size} x {size} pixels{cause}: use --set input.size={usual}, or"
+            f" another model."
         )
         raise UserError(message) from error
     if setup.start == SHIPPED:
@@ -56,6 +59,12 @@ def new_network(setup: Setup) -> nn.Module:
     if setup.start and setup.system.task == "level-presence":
         network.freeze()
     return network.train()
+
+
+def check_network(setup: Setup, make: Callable[[Setup], nn.Module] = new_network) -> None:
+    """Raise ``UserError`` as ``make`` does; where no weights are given, that takes neither memory nor much time."""
+    with contextlib.nullcontext() if setup.start else torch.device("meta"):
+        make(setup)
 
 
 def export_weights(run: RunFolder, network: nn.Module) -> None:
@@ -105,4 +114,4 @@ def _nothing(setup: Setup) -> tuple[torch.Tensor, ...]:
         return (torch.zeros(1, len(WINDOWS_HU), *BLOCK),)
     channels = 10 if setup.system.task == "column-locator" else 1
     metadata = (torch.zeros(1, 2),) if setup.system.task == "level-presence" else ()
-    return torch.zeros(1, channels, setup.system.size, setup.system.size), *metadata
+    return torch.zeros(1, channels, setup.size, setup.size), *metadata

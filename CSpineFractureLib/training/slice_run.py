@@ -1,6 +1,6 @@
 """Training of the slice classifiers (document 000) and level-presence networks (document 004).
 
-The four functions of ``tasks``; ``fit`` goes on from the run's last checkpoint when it is called again.
+The functions of ``tasks``; ``fit`` goes on from the run's last checkpoint when it is called again.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ from CSpineFractureLib.training.measure_run import measure
 from CSpineFractureLib.training.picture_augment import Augmentation
 from CSpineFractureLib.training.run_folder import RunFolder
 from CSpineFractureLib.training.run_images import make_images
+from CSpineFractureLib.training.slice_export import check_network as check
 from CSpineFractureLib.training.slice_export import export_weights, exported_network, new_network
 from CSpineFractureLib.training.slice_pictures import SlicePictures
 from CSpineFractureLib.training.slice_task import SliceTask
 from CSpineFractureLib.training.teachable import TeachableCNN, plain, teachable
 
-__all__ = ["fit", "look", "make_images", "measure"]
+__all__ = ["check", "fit", "look", "make_images", "measure"]
 
 START_PICTURES = 64
 PREDICT_BATCH = 32
@@ -42,7 +43,7 @@ PREDICT_BATCH = 32
 def picture_data(run: RunFolder, workers: int = 0) -> EpochData:
     """The training and validation pictures of a run. Raises ``UserError`` as ``SlicePictures`` does."""
     setup, system = run.setup, run.setup.system
-    augmentation, common = Augmentation.of(system.augmentation), (system.task, system.size)
+    augmentation, common = Augmentation.of(system.augmentation), (system.task, setup.size)
     training = SlicePictures(run.images, "train", *common, augmentation, setup.seed)
     validation = SlicePictures(run.images, "val", *common)
     batch = int(system.training["batch"])
@@ -81,7 +82,7 @@ def look(
     system = run.setup.system
     network = exported_network(run)
     split = "val" if set_name == "val" else "test"
-    pictures = SlicePictures(run.images_of(set_name), split, system.task, system.size)
+    pictures = SlicePictures(run.images_of(set_name), split, system.task, run.setup.size)
     task = SliceTask(network, system).eval()
 
     @torch.inference_mode()

@@ -32,7 +32,8 @@ class System:
     input
         How images are made for the networks, as in the manifest of weights; ``size`` is ``[rows, columns]``.
     models
-        By name, ``architecture`` and ``arguments`` for ``models.registry.create``.
+        By name, ``architecture`` and ``arguments`` for ``models.registry.create``; ``input`` where a model takes other
+        images than the system says, such as ``{size: [96, 96]}``.
     training
         ``epochs``, ``batch``, ``optimiser``, ``learning_rate``, ``weight_decay``; ``momentum`` or ``schedule`` and
         ``monitor``.
@@ -65,8 +66,12 @@ class System:
 
     @property
     def size(self) -> int:
-        """Edge of the square images in pixels."""
+        """Edge of the square images in pixels, where a model does not say otherwise."""
         return int(self.input["size"][0])
+
+    def input_of(self, model: str) -> dict[str, Any]:
+        """How images are made for a model: ``input`` with what the model has of its own."""
+        return {**self.input, **self.model(model).get("input", {})}
 
     def model(self, name: str) -> dict[str, Any]:
         """``architecture`` and ``arguments`` of a model. Raises ``UserError`` for one it does not have."""
@@ -205,24 +210,27 @@ def _put(document: dict[str, Any], key: str, value: Any) -> None:
     if name not in allowed.get(part, ()):
         message = f"--set cannot change '{key}': use training.epochs, training.batch, data.most_per_study and so on."
         raise UserError(message)
-    if key == "input.size" and isinstance(value, int):
-        value = [value, value]
+    if key == "input.size":
+        value = [value, value] if isinstance(value, int) else value
+        document["models"] = {name: _without_size(model) for name, model in document["models"].items()}
     document[part] = {**document.get(part, {}), name: value}
     if key == "data.window":
         document["input"] = {**document["input"], "window": value}
 
 
+def _without_size(model: dict[str, Any]) -> dict[str, Any]:
+    """A model without a size of its own: what the user asks for counts for all."""
+    kept = {key: value for key, value in model.get("input", {}).items() if key != "size"}
+    return {**{key: value for key, value in model.items() if key != "input"}, **({"input": kept} if kept else {})}
+
+
 def _check(system: System) -> None:
     """Raise ``ValueError`` for values that no run could use."""
-    size = system.input.get("size")
-    sane = isinstance(size, list) and len(size) == 2 and size[0] == size[1] and isinstance(size[0], int)
-    step = 32 if system.trainer == "ultralytics" else 1
     faults = {
         f"task '{system.task}' is not one of {', '.join(TASKS)}": system.task not in TASKS,
         f"trainer '{system.trainer}' is not one of {', '.join(TRAINERS)}": system.trainer not in TRAINERS,
         f"model '{system.default_model}' is not among its models": system.default_model not in system.models,
-        f"input.size {size} is not two equal numbers of pixels of at least 32": not sane or size[0] < 32,
-        f"input.size {size} is not a multiple of 32": sane and size[0] % step != 0,
+        **_size_faults(system),
     }
     for key, kind, least in (
         ("epochs", int, 1),
@@ -236,3 +244,19 @@ def _check(system: System) -> None:
     fault = next((text for text, wrong in faults.items() if wrong), None)
     if fault:
         raise ValueError(fault)
+
+
+def _size_faults(system: System) -> dict[str, bool]:
+    """What may be wrong with the sizes of the system and its models, and whether it is."""
+    own = {name: model.get("input", {}).get("size") for name, model in system.models.items()}
+    sizes = {"input.size": system.input.get("size")}
+    sizes |= {f"the size of model {name}": size for name, size in own.items() if size is not None}
+    step, faults = 32 if system.trainer == "ultralytics" else 1, {}
+    for what, size in sizes.items():
+        sane = isinstance(size, list) and len(size) == 2 and size[0] == size[1] and isinstance(size[0], int)
+        faults[f"{what}, {size}, is not two equal numbers of pixels of at least 32"] = not sane or size[0] < 32
+        faults[f"{what}, {size}, is not a multiple of 32"] = sane and size[0] % step != 0
+    if len(sizes) > 1:
+        crops = system.task == "vertebra-fracture"
+        faults["its crops are stored at one size, so no model can have a size of its own"] = crops
+    return faults

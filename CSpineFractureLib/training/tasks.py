@@ -1,7 +1,8 @@
 """What a run does for each task: the module that makes its images, fits, looks at a set and measures.
 
-Each module has four functions::
+Each module has five functions::
 
+    check(setup) -> None    raises UserError for a size the model cannot take, and starting weights of another network
     make_images(system, source, root, out, seed=0, single_set=False, on_progress=...) -> None
     fit(run, options, on_event) -> None             trains or goes on; exports run.weights; nothing when they are there
     look(run, set_name, device, on_event) -> Path   writes what the network says of a set

@@ -33,7 +33,7 @@ def input_of(setup: Setup) -> dict[str, Any]:
 
     Raises ``UserError`` where that cannot be made.
     """
-    given = {**setup.system.input, **setup.system.model(setup.model).get("input", {})}
+    given = setup.input
     slices = given.get("slices")
     number = isinstance(slices, int) and not isinstance(slices, bool)
     if given.get("image") not in KINDS or not number or not 1 <= slices <= setup.system.input["slices"]:

@@ -1,4 +1,4 @@
-"""Training of the vertebra classifiers (document 002, stage 2): the four functions of ``tasks``.
+"""Training of the vertebra classifiers (document 002, stage 2): the functions of ``tasks``.
 
 ``fit`` goes on from the run's last checkpoint when it is called again.
 """
@@ -26,16 +26,27 @@ from CSpineFractureLib.training.lightning_fit import fit_lightning, one_sentence
 from CSpineFractureLib.training.lightning_keep import BEST
 from CSpineFractureLib.training.lightning_log import OnEvent
 from CSpineFractureLib.training.run_folder import RunFolder, Setup
-from CSpineFractureLib.training.slice_export import SHIPPED, exported_network, network_arguments, start_from_installed
+from CSpineFractureLib.training.slice_export import (
+    SHIPPED,
+    check_network,
+    exported_network,
+    network_arguments,
+    start_from_installed,
+)
 from CSpineFractureLib.training.teachable import plain
 from CSpineFractureLib.training.vertebra_images import make_images
 from CSpineFractureLib.training.vertebra_pictures import Shown, VertebraPictures, input_of, vertebra_data
 from CSpineFractureLib.training.vertebra_report import measure, write_answers
 from CSpineFractureLib.training.vertebra_task import VertebraTask
 
-__all__ = ["fit", "look", "make_images", "measure"]
+__all__ = ["check", "fit", "look", "make_images", "measure"]
 
 PREDICT_BATCH = 4
+
+
+def check(setup: Setup) -> None:
+    """Raise ``UserError`` where the model cannot take crops of its size, or not start from the weights."""
+    check_network(setup, new_network)
 
 
 def fit(run: RunFolder, options: FitOptions, on_event: OnEvent) -> None:

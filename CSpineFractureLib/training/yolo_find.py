@@ -42,9 +42,7 @@ def find_boxes(run: RunFolder, set_name: str, device: str, on_event: OnEvent) ->
     files = pictures_of(root, set_name)
     model = trained_model(run).to(choose_device(device))
     table, images = read_slice_table(root), []
-    for file, (picture, found) in zip(
-        files, found_in(model, map(read_image, files), run.setup.system.size), strict=True
-    ):
+    for file, (picture, found) in zip(files, found_in(model, map(read_image, files), run.setup.size), strict=True):
         height, width = picture.shape[:2]
         study, _, k = origin_of(file, root, table)
         name = file.relative_to(root).as_posix()

@@ -52,7 +52,7 @@ def fit_boxes(run: RunFolder, options: FitOptions, on_event: OnEvent, images: Pa
                 train_on_gpus(run, options, on_event, images)
             else:
                 train_here(run, settings, data, state, on_event)
-        _export(run)
+        export_best(run)
     except OSError as error:
         message = f"'{run.path}' cannot be written ({error.strerror or error}): free some space and go on with the run."
         raise UserError(message) from error
@@ -112,7 +112,7 @@ def training_data(run: RunFolder, images: Path) -> dict[str, Any]:
 def identity(run: RunFolder) -> dict[str, Any]:
     """What a checkpoint must agree in to be gone on with."""
     entry = run.entry()
-    return {"architecture": entry.architecture, "arguments": dict(entry.arguments), "size": run.setup.system.size}
+    return {"architecture": entry.architecture, "arguments": dict(entry.arguments), "size": run.setup.size}
 
 
 def _check_listed(images: Path) -> None:
@@ -134,7 +134,8 @@ def _classes_shown(root: Path, folders: list[Path]) -> set[str]:
     return shown
 
 
-def _export(run: RunFolder) -> None:
+def export_best(run: RunFolder) -> None:
+    """Export the best weights so far with all that is needed to install them."""
     entry = run.entry()
     model = load_weights(create(entry.architecture, **entry.arguments), run.checkpoints / BEST)
     save_weights(model, run.weights, torch.float32, as_metadata(entry))

@@ -15,6 +15,7 @@ from typing import Any
 
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.findings.atomic_file import write_text_atomically
+from CSpineFractureLib.training.clean_failure import nothing_unless_begun
 from CSpineFractureLib.training.fit_options import FitOptions
 from CSpineFractureLib.training.run_folder import Setup, open_run
 from CSpineFractureLib.training.systems import System
@@ -95,8 +96,10 @@ def _try(
     path: Path, images: Path, setup: Setup, values: dict[str, Any], epochs: int, options: FitOptions, on_event: OnEvent
 ) -> Trial:
     """Run or finish one try, and read what it reached. Its checkpoints are deleted when it is finished."""
-    run = open_run(path, replace(setup, system=_with(setup.system, {**values, "epochs": epochs})))
-    fit_boxes(run, options, on_event, images)
+    own = replace(setup, system=_with(setup.system, {**values, "epochs": epochs}))
+    with nothing_unless_begun(path, own):
+        run = open_run(path, own)
+        fit_boxes(run, options, on_event, images)
     shutil.rmtree(run.checkpoints, ignore_errors=True)
     with open(run.logs / "results.csv", encoding="utf-8", newline="") as stream:
         rows = [{name: float(row[column]) for name, column in FIGURES.items()} for row in csv.DictReader(stream)]

@@ -15,12 +15,12 @@ from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.models.device import choose_device
 from CSpineFractureLib.models.quiet_ultralytics import ultralytics_parts
 from CSpineFractureLib.training.fit_options import FitOptions
-from CSpineFractureLib.training.run_folder import RunFolder
+from CSpineFractureLib.training.run_folder import RunFolder, Setup
 from CSpineFractureLib.training.yolo_find import MOST_BOXES, MOST_OVERLAP
 
 OPTIMISERS = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}
 AMP = {"32": False, "16-mixed": True, "bf16-mixed": "bf16"}
-NOMINAL_BATCH, WARM_UP_EPOCHS, LEAST_SIZE = 64, 3.0, 64
+NOMINAL_BATCH, WARM_UP_EPOCHS, LEAST_SIZE, STEP = 64, 3.0, 64, 32
 """The first two are ultralytics' own; of pictures below 64 pixels batch normalisation may see a single value."""
 
 
@@ -30,14 +30,13 @@ def trainer_settings(run: RunFolder, options: FitOptions) -> dict[str, Any]:
     Raises ``UserError`` for a device that is not there, an optimiser, picture size or augmentation that ultralytics
     does not know, or a batch smaller than the number of GPUs.
     """
+    check_size(run.setup)
     system = run.setup.system
-    training, size = system.training, system.size
+    training, size = system.training, run.setup.size
     epochs, batch, optimiser = int(training["epochs"]), int(training["batch"]), str(training.get("optimiser")).lower()
     device = _device(options)
     faults = {
         f"optimiser '{optimiser}' is not one of {', '.join(OPTIMISERS.values())}": optimiser not in OPTIMISERS,
-        f"its picture size {size} is not a multiple of 32 of at least {LEAST_SIZE}": size % 32 != 0
-        or size < LEAST_SIZE,
         f"a batch of {batch} cannot be shared by {options.devices} GPUs": batch < options.devices,
     }
     sgd = optimiser == "sgd"
@@ -73,6 +72,17 @@ def trainer_settings(run: RunFolder, options: FitOptions) -> dict[str, Any]:
         message = f"System {system.name} cannot be trained so: {fault}; change it with --set or in its YAML file."
         raise UserError(message)
     return settings
+
+
+def check_size(setup: Setup) -> None:
+    """Raise ``UserError`` for pictures of a size that the model cannot take."""
+    size = setup.size
+    if size % STEP or size < LEAST_SIZE:
+        message = (
+            f"Model {setup.model} cannot take images of {size} x {size} pixels: use --set input.size with a multiple of"
+            f" {STEP} of at least {LEAST_SIZE}."
+        )
+        raise UserError(message)
 
 
 def _device(options: FitOptions) -> str:

@@ -223,7 +223,7 @@ def test_weights_of_another_kind_are_no_shipped_start(tmp_path):
 )
 def test_images_of_a_wrong_size_are_one_sentence(tmp_path, system, model, size):
     make_tree(tmp_path / "images", 64, train=14, val=7, levels=system == LEVELS)
-    with pytest.raises(UserError, match=f"{size} x {size} pixels.*: change input.size; 224 fits"):
+    with pytest.raises(UserError, match=f"{size} x {size} pixels.*: use --set input.size=224"):
         fit_slices(a_run(tmp_path, system, model, input__size=size), CPU, lambda event: None)
 
 
@@ -297,10 +297,13 @@ def test_two_processes_train_one_network(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["slice-resnet50", "slice-densenet121"])
-def test_each_compared_classifier_learns(tmp_path, model):
-    make_tree(tmp_path / "images", 64, train=160, val=32)
-    run = a_run(tmp_path, CLASSIFIER, model, input__size=64, training__epochs=4, training__batch=8)
+@pytest.mark.parametrize(
+    ("model", "size"),
+    [("slice-resnet50", 64), ("slice-densenet121", 64), ("slice-cnn-fc2", 192), ("slice-cnn-fc1", 192)],
+)
+def test_each_compared_classifier_learns(tmp_path, model, size):
+    make_tree(tmp_path / "images", size, train=160, val=32)
+    run = a_run(tmp_path, CLASSIFIER, model, input__size=size, training__epochs=4, training__batch=8)
     fit_slices(run, CPU, lambda event: None)
     assert max(float(row["val_accuracy"]) for row in table(run.logs / "metrics.csv")) > 0.8
 
@@ -316,6 +319,7 @@ def test_each_compared_classifier_learns(tmp_path, model):
         ("level-vgg19", 64, 1e-4, 4),
         ("level-inceptionv3", 75, 1e-3, 4),
         ("level-resnet152", 64, 1e-4, 4),
+        ("level-resnet152v1", 64, 1e-4, 4),
         ("level-densenet121", 64, 1e-3, 4),
     ],
 )

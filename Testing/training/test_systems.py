@@ -8,6 +8,7 @@ from CSpineFractureLib.datasets.study_images import ImageOptions
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.models.registry import architectures
 from CSpineFractureLib.training.systems import load_system, parse_overrides, system_names
+from CSpineFractureLib.training.tasks import TASKS, steps_of
 
 
 def test_every_system_reads_in_both_sizes_and_names_networks_and_images_that_exist():
@@ -87,3 +88,9 @@ def test_a_recipe_of_ones_own_is_read_and_its_faults_are_named(tmp_path):
         load_system(str(own))
     with pytest.raises(UserError, match="000-slice-classifier"):
         load_system("no-such-system")
+
+
+def test_every_task_can_be_checked_made_fitted_looked_at_and_measured():
+    for task in TASKS:
+        steps = steps_of(task)
+        assert all(callable(getattr(steps, name)) for name in ("check", "make_images", "fit", "look", "measure")), task

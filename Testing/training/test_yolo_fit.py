@@ -253,8 +253,8 @@ def test_pictures_that_cannot_be_learnt_from_are_one_sentence(tmp_path, harm, se
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"input": {"size": [100, 100]}}, "100 is not a multiple of 32"),
-        ({"input": {"size": [32, 32]}}, "32 is not a multiple of 32 of at least 64"),
+        ({"input": {"size": [100, 100]}}, "100 x 100 pixels: use --set input.size with a multiple of 32"),
+        ({"input": {"size": [32, 32]}}, "yolov8n cannot take images of 32 x 32 pixels.*of at least 64"),
         ({"augmentation": {"sharpen": 1}}, "sharpen"),
         ({"augmentation": {"fliplr": 7.0}}, "fliplr"),
         (
@@ -375,6 +375,16 @@ def test_every_variant_learns_the_seven_vertebrae_well_above_chance(tmp_path, ar
     write_tree(tmp_path, "vertebrae", train=56, val=14)
     small = architecture.endswith(("n", "s"))
     run = a_run(tmp_path, a_system("vertebrae", architecture, epochs=20 if small else 12, learning_rate=0.002))
+    fit_boxes(run, CPU, ignore)
+    figures = box_figures(json.loads(find_boxes(run, "val", "cpu", ignore).read_text()))
+    assert figures["map50"] > 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", ["yolov8s", "yolov8m", "yolov5s", "yolov5m"])
+def test_every_fracture_detector_of_document_004_learns_its_one_class(tmp_path, architecture):
+    write_tree(tmp_path, "fracture", train=40, val=12)
+    run = a_run(tmp_path, a_system("fracture", architecture, epochs=8, learning_rate=0.002))
     fit_boxes(run, CPU, ignore)
     figures = box_figures(json.loads(find_boxes(run, "val", "cpu", ignore).read_text()))
     assert figures["map50"] > 0.5
