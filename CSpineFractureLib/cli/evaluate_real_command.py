@@ -83,6 +83,9 @@ def stress(
         typer.Option(help="Only these changes, or those that begin so (crop, flip, slices); may be repeated."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random crops, orders and noise.")] = 0,
+    copies: Annotated[
+        int, typer.Option(min=1, help="How many copies of each random change, with the next seeds each.")
+    ] = 1,
     profile: ProfileName = "default",
     device: Device = "auto",
 ) -> None:
@@ -100,7 +103,7 @@ def stress(
     check_place(output)
     chosen, marks, engine = chosen_kinds(kinds), read_all_marks(data, only), Engine(device=device)
     unchanged: list[LevelReport] = []
-    copies: list[StressCopy] = []
+    found: list[StressCopy] = []
 
     def run(given):
         volume, study = engine.run_study(given, profile, thresholds=LEVELS_ONLY)
@@ -110,20 +113,20 @@ def stress(
     with shown_progress("auto", sys.stdout) as show:
         for n, mark in enumerate(marks):
             show({"stage": "stress", "done": n, "total": len(marks), "message": "Finding levels in changed copies"})
-            for one in stress_volume(mark, data / mark.file, run, chosen, seed):
+            for one in stress_volume(mark, data / mark.file, run, chosen, seed, copies):
                 if isinstance(one, LevelReport):
                     unchanged.append(one)
                     typer.echo(f"{mark.file}, unchanged: {_levels_line(one)}")
                 else:
-                    copies.append(one)
+                    found.append(one)
                     silent = f", shifted silently {','.join(one.silent)}" if one.silent else ""
                     typer.echo(f"{mark.file}, {one.kind}: {_levels_line(one.report)}{silent}")
-            total = stress_summary(unchanged, copies, seed)
+            total = stress_summary(unchanged, found, seed)
             write_report(total, output)
     typer.echo(f"Unchanged: hit {total['unchanged']['hit_rate']:.1%} of {total['unchanged']['marked']} levels")
     for kind, part in total["kinds"].items():
         typer.echo(
-            f"{kind}: hit {part['hit_rate']:.1%} of {part['marked']} levels in {part['volumes']} volumes "
+            f"{kind}: hit {part['hit_rate']:.1%} of {part['marked']} levels in {part['volumes']} copies "
             f"({part['change_points']:+.1f} points), confused {part['confused']}, invented {part['invented']}, "
             f"silent shifts {part['silent_shifts']}"
         )

@@ -12,7 +12,7 @@ import numpy as np
 
 from CSpineFractureLib.training.level_hits import LevelMarks, LevelReport, compare, others_at, summary
 from CSpineFractureLib.training.metrics_file import plain
-from CSpineFractureLib.training.stress_changes import CHANGES
+from CSpineFractureLib.training.stress_changes import CHANGES, Changed
 
 if TYPE_CHECKING:
     from CSpineFractureLib.findings.study_result import StudyResult
@@ -40,7 +40,7 @@ class StressCopy:
 
 
 def stress_volume(
-    marks: LevelMarks, path: Path, run: Run, kinds: Sequence[str], seed: int = 0
+    marks: LevelMarks, path: Path, run: Run, kinds: Sequence[str], seed: int = 0, copies: int = 1
 ) -> Iterator[LevelReport | StressCopy]:
     """The report of the unchanged volume, then one copy after another; kinds that do not apply give none.
 
@@ -52,18 +52,28 @@ def stress_volume(
         Names in ``stress_changes.CHANGES``.
     seed
         Same seed, same copies, whatever other files and kinds there are.
+    copies
+        Of each kind that is random, with this seed and the next ones.
     """
     volume, result = run(path)
     unchanged = compare(marks, result, volume)
     yield unchanged
     for kind in kinds:
+        for copied, middles in _copies(kind, marks, volume, range(seed, seed + copies)):
+            _, result = run(copied)
+            yield compare_copy(kind, LevelMarks(marks.file, middles), result, copied, unchanged)
+
+
+def _copies(kind: str, marks: LevelMarks, volume: CTVolume, seeds: Iterable[int]) -> Iterator[Changed]:
+    """The copies that show a marked level, one per seed; a change that is not random gives the first alone."""
+    for seed in seeds:
         rng = np.random.default_rng([seed, zlib.crc32(f"{kind} {marks.file}".encode())])
+        before = rng.bit_generator.state
         changed = CHANGES[kind](volume, marks.middles, rng)
-        if changed is None or not changed[1]:
-            continue
-        copied, middles = changed
-        _, result = run(copied)
-        yield compare_copy(kind, LevelMarks(marks.file, middles), result, copied, unchanged)
+        if changed is not None and changed[1]:
+            yield changed
+        if rng.bit_generator.state == before:
+            return
 
 
 def compare_copy(

@@ -75,6 +75,17 @@ def test_a_level_that_was_wrong_before_is_no_silent_shift():
     assert flip["change_points"] == 0
 
 
+def test_random_changes_give_as_many_different_copies_as_asked_for_and_others_one():
+    reader, again = Reader(wrong=()), Reader(wrong=())
+    unchanged, *copies = stress_volume(MARKS, Path("neck.nii.gz"), reader, ("noise-25hu", "crop-c3-c5"), 4, copies=3)
+    assert [one.kind for one in copies] == ["noise-25hu"] * 3 + ["crop-c3-c5"]
+    assert len({volume.hu.tobytes() for volume in reader.seen[:3]}) == 3
+    stress(again, "noise-25hu", seed=5)
+    assert np.array_equal(again.seen[0].hu, reader.seen[1].hu)
+    noisy = stress_summary([unchanged], copies, 4)["kinds"]["noise-25hu"]
+    assert (noisy["volumes"], noisy["marked"]) == (3, 3 * len(LEVELS))
+
+
 def test_a_crop_is_compared_with_the_same_levels_of_the_whole():
     total = stress(Reader(wrong=()), "crop-c3-c5", "crop-top")
     middle = total["kinds"]["crop-c3-c5"]
