@@ -61,6 +61,8 @@ class CropOptions:
         At most so many normal vertebrae per fractured one in the split ``train``, drawn by ``seed``. ``None``: all.
     least_visible
         Vertebrae of which the scan shows less are left out; the fourth of RSNA-2022 calls them normal (ANCHORS 2.1).
+    masks
+        Whose masks the records have: ``study``, or which network drew them. Nothing but a note.
     """
 
     slices: int = SLICES
@@ -70,6 +72,7 @@ class CropOptions:
     cracks: bool = False
     normals: float | None = None
     least_visible: float = 0.3
+    masks: str = "study"
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,18 +24,12 @@ from CSpineFractureLib.pipeline.column_search import LOCATOR, ColumnMap, map_col
 from CSpineFractureLib.pipeline.context import RunContext
 from CSpineFractureLib.pipeline.locate import LocatedLevel, at_discs, bodies_of, with_slabs
 from CSpineFractureLib.pipeline.name_bodies import NamedBody
-from CSpineFractureLib.pipeline.profiles import get_profile
 from CSpineFractureLib.training.level_hits import LevelMarks
 from CSpineFractureLib.training.level_sheet import SheetTile, draw_sheet
+from CSpineFractureLib.training.run_context import run_context
 from CSpineFractureLib.volume import read_volume
 from CSpineFractureLib.volume.canonical import CanonicalView
 from CSpineFractureLib.volume.coarse_grid import GRID_MM, coarse_hu, to_coarse
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from CSpineFractureLib.findings.study_result import ModelInfo
-    from CSpineFractureLib.models.manifest import ModelEntry
 
 SHEET = 15
 """Studies on a contact sheet."""
@@ -210,21 +203,7 @@ def write_located_columns(
 
 def locator_context(device: str = "auto") -> RunContext:
     """A context with the installed locator. Raises ``UserError`` where there is none, or no such device."""
-    from CSpineFractureLib.models.device import choose_device
-    from CSpineFractureLib.models.store import WeightsStore
-
-    store, where, loaded = WeightsStore(), str(choose_device(device)), {}
-    context = RunContext(device=where)
-
-    def find(task: str) -> ModelEntry:
-        return store.find(task, get_profile("default").name)
-
-    def load(task: str) -> tuple[nn.Module, ModelInfo]:
-        if task not in loaded:
-            loaded[task] = store.load(find(task), where)
-        return loaded[task][0].to(where), loaded[task][1]  # a batch may have moved it
-
-    context.use_models(load, find)
+    context = run_context("default", device)
     context.load(LOCATOR)
     return context
 

@@ -202,6 +202,7 @@ def _put(document: dict[str, Any], key: str, value: Any) -> None:
             "whole",
             "cracks",
             "least_visible",
+            "masks",
             "more",
         },
         "input": {"size", "slices", "spacing_mm"},

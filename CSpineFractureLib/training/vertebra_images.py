@@ -1,4 +1,8 @@
-"""The crops of vertebrae a run learns from or is measured on, made from studies of any source."""
+"""The crops of vertebrae a run learns from or is measured on, made from studies of any source.
+
+``data.masks`` says whose masks cut out the vertebrae and are their channel: those of the studies, or those that
+``unet-cracknet`` draws (``found_masks``).
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,8 @@ from CSpineFractureLib.datasets.sources import read_source
 from CSpineFractureLib.datasets.vertebra_crops import CropOptions, usable, write_crops
 from CSpineFractureLib.datasets.vertebra_places import read_level_boxes
 from CSpineFractureLib.errors import UserError
+from CSpineFractureLib.pipeline.unet_segment import SEGMENTATION
+from CSpineFractureLib.training.found_masks import STUDY, masks_drawn_by, with_found_masks
 from CSpineFractureLib.training.run_images import already_made, made_from, note_made, split_studies
 from CSpineFractureLib.training.systems import System
 
@@ -31,13 +37,19 @@ def make_images(
     where an earlier try was broken off. Raises ``UserError`` where ``out`` holds other crops, no study tells what is
     needed, or a split lacks fractured or normal vertebrae.
     """
+    drawing = masks_drawn_by(system.data.get("masks", STUDY))
     data = {**system.data, "slices": system.input["slices"], "size": system.size}
+    if drawing is not None:
+        data["masks"] = drawing.entry(SEGMENTATION).sha256
     made = made_from(data, source, root, seed, single_set)
     if already_made(out, made):
         return
-    options = _options(system, seed)
+    options = _options(system, data.get("masks", STUDY), seed)
     boxed = read_level_boxes(Path(options.boxes)) if options.boxes else {}
-    records = [record for record in read_source(source, root) if usable(record, boxed)]
+    records = read_source(source, root)
+    if drawing is not None:
+        records = with_found_masks(records, drawing)
+    records = [record for record in records if usable(record, boxed)]
     if not records:
         message = f"No study in '{root}' has a vertebra mask and known fractures of its levels: choose other studies."
         raise UserError(message)
@@ -64,10 +76,10 @@ def check_classes(crops: Path, single_set: bool = False) -> None:
                 raise UserError(message)
 
 
-def _options(system: System, seed: int) -> CropOptions:
-    given = {key: value for key, value in system.data.items() if key not in ("split", "fold")}
+def _options(system: System, masks: str, seed: int) -> CropOptions:
+    given = {key: value for key, value in system.data.items() if key not in ("split", "fold", "masks")}
     try:
-        return CropOptions(**given, slices=system.input["slices"], size=system.size, seed=seed)
+        return CropOptions(**given, slices=system.input["slices"], size=system.size, masks=masks, seed=seed)
     except TypeError as error:
         message = f"The data of system {system.name} cannot be used ({error}): correct its keys."
         raise UserError(message) from error

@@ -20,7 +20,11 @@ from CSpineFractureLib.training.vertebra_images import make_images
 
 
 def a_system(**overrides) -> System:
-    changes = {"input.size": 32, **{key.replace("__", "."): value for key, value in overrides.items()}}
+    changes = {
+        "input.size": 32,
+        "data.masks": "study",
+        **{key.replace("__", "."): value for key, value in overrides.items()},
+    }
     system = load_system("002-vertebra-fracture", quick=True, overrides=changes)
     system.input["slices"] = 4
     return system
