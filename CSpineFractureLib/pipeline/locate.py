@@ -11,7 +11,7 @@ from CSpineFractureLib.pipeline.borders import body_line, place_borders
 from CSpineFractureLib.pipeline.boxes2d import SliceBox
 from CSpineFractureLib.pipeline.column_search import ColumnMap
 from CSpineFractureLib.pipeline.decode import FLOOR, LevelSlab
-from CSpineFractureLib.pipeline.move_map import end_c7, move_map
+from CSpineFractureLib.pipeline.move_map import end_c7, move_map, rename_map
 from CSpineFractureLib.pipeline.name_bodies import HEIGHTS_MM, NamedBody, name_bodies
 from CSpineFractureLib.volume.canonical import CanonicalView
 from CSpineFractureLib.volume.coarse_grid import GRID_MM
@@ -162,8 +162,9 @@ def at_discs(
     """The levels with their borders at the discs and their middles between them, all in one line; the map likewise."""
     if not levels:
         return [], column
-    names = np.array([level.level for level in levels])
-    line = body_line(view, np.array([level.center_ras for level in levels]), names)
+    names, centres = np.array([level.level for level in levels]), np.array([level.center_ras for level in levels])
+    column = rename_map(column, view, names, centres)
+    line = body_line(view, centres, names)
     inner = [(upper.slab_s[0] + lower.slab_s[1]) / 2 for upper, lower in pairwise(levels)]
     along = place_borders(line, names, np.array([levels[0].slab_s[1], *inner, levels[-1].slab_s[0]]))
     borders, middles = line.point_at(along), line.point_at((along[:-1] + along[1:]) / 2)

@@ -1,4 +1,5 @@
-"""The sagittal network's map, moved up and down so that its names change where the levels' borders are."""
+"""The sagittal network's map, renamed where the levels have other names than it says, and moved up and down so that its
+names change where the levels' borders are."""
 
 from __future__ import annotations
 
@@ -14,9 +15,37 @@ from CSpineFractureLib.volume.coarse_grid import GRID_MM, to_coarse
 
 AROUND = (0, 2, 1)
 """Voxels of the map (k, j, i) around the line that are asked for its names."""
+ASKED = (3, 5, 3)
+"""Voxels of the map around the middle of a body that say its name."""
 C7, THORACIC = 7, 8
+MOST_MOVED_MM = 16.0
+"""Nearly a whole level: what is named wrongly by more is renamed."""
 BODY_DEPTH_MM, BODY_SIDE_MM, BELOW_MM = 11.0, 16.0, 2.0
 """What lies so near to the line is body and no arch; so far below its disc it is not C7's."""
+
+
+def rename_map(column: ColumnMap, view: CanonicalView, levels: np.ndarray, middles: np.ndarray) -> ColumnMap:
+    """The map with its names moved by whole levels where it names most bodies otherwise than ``levels``.
+
+    The names of a map that shows the lower end of a neck alone are guesses; those of the chain rest on more.
+
+    Parameters
+    ----------
+    levels, middles
+        ``[n]`` (0-6) and ``[n, 3]`` (RAS mm) of the bodies.
+    """
+    named = ndimage.uniform_filter(column.classes[1:].astype(np.float32), (0, *ASKED))
+    index = _index(column, view, middles).T
+    said = np.array([ndimage.map_coordinates(one, index, order=1, mode="nearest") for one in named]).argmax(axis=0)
+    shifts, counts = np.unique(said - levels, return_counts=True)
+    shift = int(shifts[counts.argmax()])
+    if shift == 0 or 2 * counts.max() <= len(levels):
+        return column
+    classes = np.zeros_like(column.classes)
+    classes[0], classes[THORACIC] = column.classes[0], column.classes[min(THORACIC, THORACIC + shift) :].max(axis=0)
+    for number in range(max(1, 1 - shift), THORACIC):
+        classes[number] = column.classes[min(number + shift, THORACIC)]
+    return replace(column, classes=classes)
 
 
 def move_map(
@@ -35,7 +64,11 @@ def move_map(
     """
     index = _index(column, view, line.points)
     wanted = _index(column, view, borders_ras)[:, 0]
-    places = [(wanted[n], _border(column, index, upper)) for n, upper in enumerate(levels[:-1], start=1) if upper > 0]
+    places = [
+        (wanted[n], _border(column, index, upper, wanted[n]))
+        for n, upper in enumerate(levels[:-1], start=1)
+        if upper > 0
+    ]
     if not places:
         return column
     if levels[0] == 0:
@@ -77,11 +110,17 @@ def _index(column: ColumnMap, view: CanonicalView, ras: np.ndarray) -> np.ndarra
     return to_coarse(view.ijk_of(np.asarray(ras))[..., ::-1], view.spacing_mm) - column.corner
 
 
-def _border(column: ColumnMap, index: np.ndarray, upper: int) -> float:
-    """Index k on the line where the map's names change best from ``upper`` (0-6) and above to those below."""
+def _border(column: ColumnMap, index: np.ndarray, upper: int, wanted: float) -> float:
+    """Index k on the line, near ``wanted``, where the names change best from ``upper`` (0-6) and above to those below.
+
+    Further away there may be anything: shoulders look like vertebrae to a network that sees the lower end of a neck.
+    """
+    near = index[np.abs(index[:, 0] - wanted) * GRID_MM[0] <= MOST_MOVED_MM]
+    if not len(near):
+        return wanted
     named = column.classes[1:].astype(np.float32)
     above, below = named[: upper + 1].sum(axis=0), named[upper + 1 :].sum(axis=0)
     size = [2 * n + 1 for n in AROUND]
-    more = ndimage.map_coordinates(ndimage.uniform_filter(above - below, size), index.T, order=1, mode="nearest")
+    more = ndimage.map_coordinates(ndimage.uniform_filter(above - below, size), near.T, order=1, mode="nearest")
     best = int(np.argmax(np.concatenate([[0], np.cumsum(more)])))
-    return float(index[min(best, len(index) - 1), 0])
+    return float(near[min(best, len(near) - 1), 0])

@@ -44,6 +44,8 @@ SURE_SHARE = 0.55
 ABOVE_MM, BELOW_MM = 4.0, 4.0
 SURE_NAME, SURE_BACKGROUND = 178, 242
 """Of 255: from which probability a voxel of the map is a marker."""
+MIDDLE_MM, LEAST_NAMED = 4.0, 0.25
+"""So near to the middle of a body the map must be sure of its name in such a share of the voxels."""
 BACKGROUND = 8
 AT_ONCE = 8
 """Slices of work that are made fine together: so few that they stay in the processor's cache."""
@@ -75,10 +77,11 @@ def segment_levels(
     bone = ndimage.gaussian_filter(hu, 0.5) > threshold
     bone &= _box_cover(view, slices, place, step, hu.shape)
     check_cancelled()
-    if column is None:
+    named = None if column is None else names_on(column, view, place, step)
+    if named is None or not _is_drawn(*named, levels, view, place, step):
         markers = _markers(levels, view, place, step, bone)
     else:
-        names, certainty = names_on(column, view, place, step)
+        names, certainty = named
         bone |= eroded((names > 0) & (names < BACKGROUND) & (certainty >= SURE_NAME))  # marrow
         markers = _mapped_markers(names, certainty, levels, bone)
     check_cancelled()
@@ -91,6 +94,24 @@ def segment_levels(
     check_cancelled()
     at_half_maximum(labels, view.hu, view.spacing_mm)
     return labels
+
+
+def _is_drawn(
+    names: np.ndarray, certainty: np.ndarray, levels: list[FusedLevel], view: CanonicalView, place: Place, step
+) -> bool:
+    """Whether the map names the middles of most bodies as they are named.
+
+    Where a scan shows only the lower end of a neck, it finds bodies and is sure of no name, or of another one. C1 has
+    no body.
+    """
+    agreed = []
+    for level in (one for one in levels if one.index > 0):
+        middle = _work_index(view, place, step, level.center_ras)
+        reach = [max(1, round(MIDDLE_MM / (t * s))) for t, s in zip(step, view.spacing_mm[::-1], strict=True)]
+        around = tuple(slice(max(0, m - r), max(0, m + r + 1)) for m, r in zip(middle, reach, strict=True))
+        own = (names[around] == level.index + 1) & (certainty[around] >= SURE_NAME)
+        agreed.append(own.size > 0 and own.mean() >= LEAST_NAMED)
+    return 2 * sum(agreed) >= len(agreed)
 
 
 def _flooded(hu: np.ndarray, markers: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from made_neck import a_neck, gaps_s
 from CSpineFractureLib.pipeline import borders
 from CSpineFractureLib.pipeline.borders import BodyLine, body_line, place_borders
 from CSpineFractureLib.pipeline.column_search import ColumnMap
-from CSpineFractureLib.pipeline.move_map import end_c7, move_map
+from CSpineFractureLib.pipeline.move_map import end_c7, move_map, rename_map
 from CSpineFractureLib.volume.canonical import CanonicalView
 from CSpineFractureLib.volume.coarse_grid import coarse_labels, to_coarse
 from CSpineFractureLib.volume.ct_volume import CTVolume
@@ -93,6 +93,48 @@ def test_a_map_that_lies_too_high_or_low_comes_to_the_borders_and_c1_stays(rows)
     inner = (truth > 2) & (truth < 7)
     assert (names[inner] == truth[inner]).mean() > 0.9  # a row is 2 mm
     assert moved.corner == column.corner
+
+
+def named_map(view: CanonicalView, middles: np.ndarray, names: list[int]) -> ColumnMap:
+    """Blocks of sure names (1-8) around middles, background elsewhere."""
+    labels = np.zeros(view.hu.shape, np.uint8)
+    for (_, _, k), name in zip(np.rint(view.ijk_of(middles)).astype(int), names, strict=True):
+        labels[k - 4 : k + 5, 30:46, 27:43] = name
+    coarse = coarse_labels(labels, view.spacing_mm)
+    classes = np.stack([(coarse == n) * 255 for n in range(9)]).astype(np.uint8)
+    return ColumnMap(classes, np.zeros((8, *coarse.shape), np.float32), (0, 0, 0))
+
+
+def names_at(column: ColumnMap, view: CanonicalView, middles: np.ndarray) -> list[int]:
+    index = [np.rint(to_coarse(view.ijk_of(middle)[::-1], view.spacing_mm)).astype(int) for middle in middles]
+    return [int(column.classes[:, k, j, i].argmax()) for k, j, i in index]
+
+
+@pytest.mark.parametrize(
+    ("said", "right"),
+    [
+        ([2, 3, 4, 5, 6], [5, 6, 7, 8, 8]),  # the network takes the lower end of a neck for its upper one
+        ([6, 7, 8, 8, 8], [5, 6, 7, 7, 7]),
+        ([5, 6, 7, 8, 8], [5, 6, 7, 8, 8]),
+        ([5, 2, 7, 8, 8], [5, 2, 7, 8, 8]),  # one body otherwise: the others agree
+    ],
+)
+def test_a_map_that_names_most_bodies_otherwise_is_renamed_by_whole_levels(said, right):
+    volume, middles = a_neck()
+    view = CanonicalView.of(volume)
+    column = named_map(view, middles[3:8], said)
+    renamed = rename_map(column, view, np.array([4, 5, 6]), middles[3:6])
+    assert names_at(renamed, view, middles[3:8]) == right
+    assert (renamed is column) == (said == right)
+
+
+def test_names_far_from_a_border_do_not_draw_the_map_there():
+    volume, middles = a_neck()
+    view = CanonicalView.of(volume)
+    column = named_map(view, middles[[2, 3, 4, 7]], [3, 4, 5, 3])  # shoulders that look like C3
+    line = body_line(view, middles[2:5], np.arange(2, 5))
+    moved = move_map(column, view, line, np.arange(2, 5), line.point_at(line.along_at(expected_s(middles[2:5]))))
+    assert names_at(moved, view, middles[2:5]) == [3, 4, 5]
 
 
 def test_a_single_level_leaves_the_map_as_it_is():

@@ -10,11 +10,13 @@ from CSpineFractureLib.phantom.plan import StudyPlan
 from CSpineFractureLib.phantom.study import make_study
 from CSpineFractureLib.pipeline.axial import AxialImages, detector_images
 from CSpineFractureLib.pipeline.boxes2d import SliceBox, follow_column
+from CSpineFractureLib.pipeline.column_search import ColumnMap
 from CSpineFractureLib.pipeline.decode import decode_levels
 from CSpineFractureLib.pipeline.find_levels import slice_box
 from CSpineFractureLib.pipeline.fuse import fuse
 from CSpineFractureLib.pipeline.segment import _work_volume, segment_levels
 from CSpineFractureLib.volume.canonical import CanonicalView
+from CSpineFractureLib.volume.coarse_grid import coarse_hu
 from CSpineFractureLib.volume.ct_volume import CTVolume
 
 PLAN = StudyPlan(spacing_mm=(1.0, 1.0, 1.5), fractures=(), width_mm=160, depth_mm=160, above_mm=20, below_mm=10)
@@ -70,6 +72,18 @@ def test_segments_overlap_the_truth(a_phantom):
         ours, truth = labels == level, study.labels == level
         assert 2 * (ours & truth).sum() / (ours.sum() + truth.sum()) > 0.7
     assert not (labels[study.labels == 0].astype(bool)).mean() > 0.01
+
+
+@pytest.mark.parametrize("sure", [0, 90])
+def test_where_the_map_is_sure_of_no_name_segments_follow_from_the_heights(a_phantom, sure):
+    study, view = a_phantom
+    rows, heights, step = boxes_with_unsure_names(study, view)
+    kept = follow_column(rows, step)
+    levels = fuse(kept, heights, step)
+    classes = np.zeros((9, *coarse_hu(view.hu, view.spacing_mm).shape), np.uint8)
+    classes[0], classes[3] = 255 - sure, sure
+    column = ColumnMap(classes, np.zeros((8, *classes.shape[1:]), np.float32), (0, 0, 0))
+    np.testing.assert_array_equal(segment_levels(view, levels, kept, column), segment_levels(view, levels, kept))
 
 
 @pytest.mark.parametrize("asked_before", [0, 1, 2, 3])
