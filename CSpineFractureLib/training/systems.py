@@ -204,7 +204,7 @@ def _put(document: dict[str, Any], key: str, value: Any) -> None:
             "least_visible",
             "more",
         },
-        "input": {"size", "slices", "spacing_mm"},
+        "input": {"size", "slices", "spacing_mm"} & set(document["input"]),
         "augmentation": set(document.get("augmentation", {})),
     }
     if name not in allowed.get(part, ()):
