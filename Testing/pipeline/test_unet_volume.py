@@ -40,9 +40,8 @@ def a_context(**changes: object) -> RunContext:
 def test_names_lie_where_the_block_showed_them(turned):
     volume, middles = a_neck()
     if turned:  # stored from top to bottom
-        matrix = volume.ijk_to_ras @ np.array(
-            [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, -1, len(volume.hu) - 1], [0, 0, 0, 1]]
-        )
+        matrix = volume.ijk_to_ras @ np.diag([1.0, 1.0, -1.0, 1.0])
+        matrix[:3, 3] = volume.ras_of(np.array([0, 0, len(volume.hu) - 1]))
         volume = CTVolume(np.ascontiguousarray(volume.hu[::-1]), matrix)
     view = CanonicalView.of(volume)
     found = name_volume(view, a_context())
