@@ -50,23 +50,25 @@ def block_shape(setup: Setup) -> tuple[int, int, int]:
 
 
 class Blocks(ColumnVolumes):
-    """Blocks of one split and their labels; as they are, unless asked for as ``(epoch, index)``."""
+    """Blocks of one split and their labels; of those asked for as ``(epoch, index)`` the share ``moved`` is cast about,
+    the others are as they are."""
 
-    def __init__(self, root: Path, split: str, shape: tuple[int, int, int], seed: int = 0) -> None:
+    def __init__(self, root: Path, split: str, shape: tuple[int, int, int], seed: int = 0, moved: float = 1.0) -> None:
         super().__init__(root, split, seed)
-        self.shape = shape
+        self.shape, self.moved = shape, moved
 
     def __getitem__(self, key: int | tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
-        if not isinstance(key, tuple):
-            return plain_sample(self.volume(key), self.shape)
-        epoch, index = key
-        return drawn_sample(self.volume(index), self.shape, np.random.default_rng([self.seed, epoch, index]))
+        epoch, index = key if isinstance(key, tuple) else (None, key)
+        rng = np.random.default_rng([self.seed, epoch or 0, index])
+        if epoch is None or rng.random() >= self.moved:
+            return plain_sample(self.volume(index), self.shape)
+        return drawn_sample(self.volume(index), self.shape, rng)
 
 
 class VolumeTask(SegmentationTask):
     """As ``SegmentationTask``, of blocks ``[n, 2, k, j, i]``; voxels of which nobody knows what they are do not count.
 
-    One block at a time would be enough for it: the network normalises each block by itself.
+    It may learn from one block at a time, for the network normalises each by itself.
     """
 
     def __init__(self, network: nn.Module, system: System, seed: int = 0) -> None:
@@ -88,7 +90,8 @@ def check(setup: Setup) -> None:
 def block_data(run: RunFolder, workers: int = 0) -> EpochData:
     """The training and validation blocks of a run. Raises ``UserError`` as ``ColumnVolumes`` does."""
     setup, shape = run.setup, block_shape(run.setup)
-    training, validation = (Blocks(run.images, split, shape, setup.seed) for split in ("train", "val"))
+    moved = float(setup.system.augmentation.get("move", 1.0))
+    training, validation = (Blocks(run.images, split, shape, setup.seed, moved) for split in ("train", "val"))
     return EpochData(training, validation, int(setup.system.training["batch"]), workers, alone=True)
 
 
@@ -132,9 +135,8 @@ def measure(run: RunFolder, set_name: str) -> Metrics:
     """The figures of ``segmentation_report`` in 3D, with intervals over studies, by class, and the confusion plot."""
     with np.load(run.path / f"predictions-{set_name}.npz", allow_pickle=False) as found:
         studies, scores = found["studies"], StudyScores(*(found[name] for name in ("confusion", "surface", "hd95")))
-    everything = {"all": np.ones(len(studies), bool)}
     numbers = np.arange(len(studies))
-    measured = Measured(lambda chosen: segmentation_figures(scores.of(chosen)), studies, (numbers,), everything)
+    measured = Measured(lambda chosen: segmentation_figures(scores.of(chosen)), studies, (numbers,), strata={})
     measured.per_class = class_rows(scores)
     matrix, labels = scores.confusion.sum(axis=0), ["no bone", *CLASSES[1:]]
     measured.confusion = {"labels": labels, "matrix": matrix.tolist()}

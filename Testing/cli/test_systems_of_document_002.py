@@ -124,8 +124,10 @@ def gives_segments_of_what_it_calls_bone(result: dict, segments: np.ndarray, cam
 
 
 def gives_what_it_calls_c4(result: dict, segments: np.ndarray, cam: np.ndarray | None) -> None:
-    """The names are its own."""
-    assert [vertebra["level"] for vertebra in result["vertebrae"]] == ["C4"]
+    """The names are its own, but one C4 cannot be as tall as a neck: it is divided among its neighbours."""
+    levels = [vertebra["level"] for vertebra in result["vertebrae"]]
+    assert "C4" in levels
+    assert len(levels) < len(LEVELS)
     assert segments.any()
     assert cam is None
 

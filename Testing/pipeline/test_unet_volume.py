@@ -29,8 +29,8 @@ class BlockReader(torch.nn.Module):
 
 
 def a_context(**changes: object) -> RunContext:
-    told = coded_phantom.entry_of("segmentation", SHAPE[1], "block", slices=SHAPE[0], size=[40, 32])
-    entry = replace(told, input={**told.input, **changes})
+    told = coded_phantom.entry_of("segmentation", SHAPE[1], "block", slices=SHAPE[0])
+    entry = replace(told, input={**told.input, "size": SHAPE[1:], **changes})
     locator = ReadsHU(), coded_phantom.entry_of("column-locator", 64)
     store = coded_phantom.PlainStore(a=(BlockReader(), entry), b=locator)
     return RunContext(loader=lambda task: store.load(store.find(task)), finder=store.find)

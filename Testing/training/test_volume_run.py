@@ -48,7 +48,7 @@ def a_run(folder, model: str = MODEL, studies: int = 6, **training: object) -> R
         np.savez_compressed(images / f"s{n}.npz", hu=made.hu, labels=made.labels, bodies=made.bodies)
         rows.append(f"s{n}.npz,s{n},s{n},{'val' if n >= studies - 2 else 'train'}")
     (images / TABLE).write_text("\n".join(rows) + "\n", encoding="utf-8")
-    changes = {"input.size": SHAPE[1], "input.slices": SHAPE[0]}
+    changes = {"input.size": SHAPE[1], "input.slices": SHAPE[0], "augmentation.move": 0}
     changes |= {f"training.{key}": value for key, value in training.items()}
     return open_run(folder / model, Setup(load_system(SYSTEM, True, changes), model, 0, "phantom", "studies"))
 
@@ -62,13 +62,13 @@ def alone():
 @pytest.mark.parametrize(
     ("model", "epochs", "least"),
     [
-        (MODEL, 10, 0.4),
-        pytest.param("resnet3d-18", 5, 0.25, marks=pytest.mark.slow),
-        pytest.param("resnet3d-101", 5, 0.25, marks=pytest.mark.slow),
+        (MODEL, 8, 0.4),
+        pytest.param("resnet3d-18", 6, 0.25, marks=pytest.mark.slow),
+        pytest.param("resnet3d-101", 6, 0.25, marks=pytest.mark.slow),
     ],
 )
 def test_made_up_necks_are_learnt_measured_and_tabled(tmp_path, model, epochs, least):
-    run = a_run(tmp_path, model, epochs=epochs, batch=1, learning_rate=0.002)
+    run = a_run(tmp_path, model, epochs=epochs, batch=1, learning_rate=0.003)
     fit(run, CPU, lambda event: None)
     look(run, "val", "cpu")
     metrics = measure(run, "val")
@@ -80,7 +80,7 @@ def test_made_up_necks_are_learnt_measured_and_tabled(tmp_path, model, epochs, l
     assert (entry.task, entry.image, entry.input["slices"]) == ("segmentation", "block", SHAPE[0])
     table = paper_table("002", "I", tmp_path)
     ours = [row for row in table.measured.rows if row.get("dice") is not None]
-    assert [row["dice"].value for row in ours] == [metrics.figures["dice"].value]
+    assert [row["dice"].value for row in ours] == pytest.approx([metrics.figures["dice"].value], abs=1e-5)
     assert json.loads((run.path / "metrics-val.json").read_text(encoding="utf-8"))["system"] == SYSTEM
 
 
