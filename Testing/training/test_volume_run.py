@@ -59,20 +59,12 @@ def alone():
         yield
 
 
-@pytest.mark.parametrize(
-    ("model", "epochs", "least"),
-    [
-        (MODEL, 8, 0.4),
-        pytest.param("resnet3d-18", 6, 0.25, marks=pytest.mark.slow),
-        pytest.param("resnet3d-101", 6, 0.25, marks=pytest.mark.slow),
-    ],
-)
-def test_made_up_necks_are_learnt_measured_and_tabled(tmp_path, model, epochs, least):
-    run = a_run(tmp_path, model, epochs=epochs, batch=1, learning_rate=0.003)
+def test_made_up_necks_are_learnt_measured_and_tabled(tmp_path):
+    run = a_run(tmp_path, epochs=8, batch=1, learning_rate=0.003)
     fit(run, CPU, lambda event: None)
     look(run, "val", "cpu")
     metrics = measure(run, "val")
-    assert metrics.figures["dice"].value > least  # by chance a tenth
+    assert metrics.figures["dice"].value > 0.4  # by chance a tenth
     assert metrics.figures["accuracy"].value > 0.8
     assert {"C1", "C7", "thoracic"} <= set(metrics.per_class)
     assert np.sum(metrics.confusion["matrix"]) == 2 * 40 * 34 * 30
