@@ -194,6 +194,22 @@ def readers(
             raise UserError(message) from error
 
 
+@app.command("vertebra-boxes")
+def vertebra_boxes(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of 002-vertebra-fracture.")],
+    detections: Annotated[Path, typer.Option(help="detections-<set>.json of a fracture detector.")],
+    set_name: Annotated[str, typer.Option("--set", help="Which set the detector looked at.")] = "val",
+) -> None:
+    """A fracture detector as a classifier of vertebrae, for table II of document 002 (row YOLOv5)."""
+    from CSpineFractureLib.training.run_folder import read_run
+    from CSpineFractureLib.training.vertebra_report import BOXES, measure_boxes
+
+    run = read_run(run_folder)
+    metrics = measure_boxes(run, set_name, detections)
+    typer.echo(", ".join(f"{name} {_shown(metrics.figures[name])}" for name in ("accuracy", "loss", "auc")))
+    typer.echo(f"Written to '{run.path.parent / BOXES}'.")
+
+
 def _line_of(part: dict) -> str:
     """The figures of a summary in one line, with their intervals."""
     shown = []

@@ -22,6 +22,7 @@ SYSTEMS = {
     "000-slice-classifier": "Does a slice show a fracture? CNN of document 000, ResNet50, DenseNet121.",
     "001-radiograph": "Normal, fracture or dislocation on a radiograph? AlexNet, GoogLeNet, both.",
     "002-segmentation": "Segments C1-C7 in axial slices with a U-Net, as in document 002.",
+    "002-segmentation-3d": "Segments C1-C7 with a 3D ResNet, document 002's comparison.",
     "002-vertebra-crop": "Boxes of C1-C7 with YOLOv5, by which document 002 crops vertebrae.",
     "002-vertebra-fracture": "Is a vertebra broken? CrackNet with an LSTM over its slices, document 002.",
     "column-locator": "Finds and names the cervical column in sagittal slices; ships with the program.",

@@ -45,7 +45,8 @@ def read_radiographs(root: Path) -> list[RadiographRecord]:
     Raises ``UserError`` where there is no such folder, a class has none, or ``truth.csv`` contradicts the folders.
     """
     if not root.is_dir():
-        message = f"'{root}' does not exist; name a folder with radiographs in normal, fracture and dislocation."
+        fault = "is not a folder" if root.exists() else "does not exist"
+        message = f"'{root}' {fault}; name a folder with radiographs in normal, fracture and dislocation."
         raise UserError(message)
     found: dict[str, str] = {}
     for folder in sorted(path for path in root.iterdir() if path.is_dir()):

@@ -16,6 +16,8 @@ STAGES = {
 }
 """Widths, residual blocks and whether those have bottlenecks, at 1, 1/2, 1/4, 1/8 and 1/16 of the resolution."""
 GROUPS = 8
+BACKGROUND, BONE = 3.0, -4.0
+"""Logits at the start, as those of the U-Nets."""
 
 
 class ResNet3D(nn.Module):
@@ -46,6 +48,9 @@ class ResNet3D(nn.Module):
             self.decoder.append(_Residual(before + widths[step], narrow[step], 1, False))
             before = narrow[step]
         self.head = nn.Conv3d(before, classes, 1)
+        with torch.no_grad():  # what is rare begins as rare, else the first epochs only learn that
+            self.head.bias.fill_(BONE)
+            self.head.bias[0] = BACKGROUND
 
     @property
     def last_conv(self) -> nn.Module:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from CSpineFractureLib.models.manifest import ModelEntry
 
 VERTEBRA_FRACTURE = "vertebra-fracture"
+WHOLE = "vertebra-whole"
+IMAGES = ("vertebra-crop", WHOLE)
 FRACTURE, SHOW_CAM = 0.5, 0.5
 AT_ONCE = 2
 CAM_AT_ONCE = 4
@@ -50,23 +52,26 @@ class JudgedVertebra:
 
 @dataclass(frozen=True)
 class CropInput:
-    """What the network sees of a vertebra: slices, edge in pixels, and whether its mask is a further channel."""
+    """What the network sees of a vertebra: slices, edge in pixels, whether its mask is a further channel, and whether
+    its slices are shown ``whole`` (document 002's ablation without cropping)."""
 
     slices: int
     size: int
     mask: bool
+    whole: bool = False
 
     @classmethod
     def of(cls, entry: ModelEntry) -> CropInput:
         """As the manifest entry says. Raises ``UserError`` for images that this program cannot make."""
         sizes = set(entry.input["size"])
-        if entry.image != "vertebra-crop" or len(sizes) != 1 or entry.input.get("window", "three") != "three":
+        if entry.image not in IMAGES or len(sizes) != 1 or entry.input.get("window", "three") != "three":
             message = (
-                f"Model {entry.name!r} does not take crops of vertebrae in three bone windows ({entry.image}): choose"
+                f"Model {entry.name!r} does not take slices of vertebrae in three bone windows ({entry.image}): choose"
                 " another with --model, see 'cspine models list'."
             )
             raise UserError(message)
-        return cls(int(entry.input.get("slices", SLICES)), int(sizes.pop()), bool(entry.input.get("mask", False)))
+        mask, whole = bool(entry.input.get("mask", False)), entry.image == WHOLE
+        return cls(int(entry.input.get("slices", SLICES)), int(sizes.pop()), mask, whole)
 
     def pictures(self, view: CanonicalView, place: VertebraPlace, labels: np.ndarray, number: int) -> np.ndarray:
         """uint8 ``[slices, channels, size, size]`` of a vertebra."""

@@ -1,6 +1,7 @@
 """Where to cut out each vertebra: its largest extent over all slices (document 002, section III-B).
 
-The document takes the extent from YOLOv5 boxes; without weights for that network, from the segment.
+The document takes the extent from YOLOv5 boxes; without weights for that network, from the segment. A network that
+sees whole slices needs neither.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 from CSpineFractureLib.pipeline.context import RunContext
 from CSpineFractureLib.pipeline.level_presence import looked_at
 from CSpineFractureLib.pipeline.slice_images import whole_slices
+from CSpineFractureLib.pipeline.vertebra_fractures import VERTEBRA_FRACTURE, CropInput
 from CSpineFractureLib.volume.canonical import CanonicalView
 from CSpineFractureLib.volume.vertebra_crop import MARGIN_MM, VertebraPlace, place_of
 
@@ -29,9 +31,12 @@ PixelBox = tuple[float, float, float, float]
 def vertebra_places(
     view: CanonicalView, labels: np.ndarray, numbers: list[int], context: RunContext
 ) -> dict[int, VertebraPlace]:
-    """The place of each of these levels (1-7) that ``labels`` (canonical, uint8 ``[k, j, i]``) shows."""
+    """The place of each of these levels (1-7) that ``labels`` (canonical, uint8 ``[k, j, i]``) shows, as large as the
+    network that judges vertebrae wants it."""
     places = {number: place_of(labels, number, view.spacing_mm) for number in numbers}
     places = {number: place for number, place in places.items() if place is not None}
+    if places and CropInput.of(context.entry(VERTEBRA_FRACTURE)).whole:
+        return {number: VertebraPlace.whole(view.hu.shape, place.k0, place.k1) for number, place in places.items()}
     if not places or not context.has(DETECTOR):
         return places
     boxes = _detect(view, places, context)

@@ -31,6 +31,7 @@ from CSpineFractureLib.models.weights_file import load_weights
 from CSpineFractureLib.training.bootstrap import Figures
 from CSpineFractureLib.training.column_samples import draw_slices
 from CSpineFractureLib.training.column_task import ColumnTask
+from CSpineFractureLib.training.data_options import check_keys
 from CSpineFractureLib.training.epoch_data import EpochData
 from CSpineFractureLib.training.fit_options import FitOptions
 from CSpineFractureLib.training.learner import Learner
@@ -64,6 +65,7 @@ def make_images(
     ``data.more`` of the recipe names a folder of further ones to train on (``cspine dataset located``). Raises
     ``UserError`` where ``out`` holds others, no study has a vertebra mask, or a split would be empty.
     """
+    check_keys(system, ("split", "more"))
     made = made_from(system.data, source, root, seed, single_set)
     if already_made(out, made, "volumes"):
         return

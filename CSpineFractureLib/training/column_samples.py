@@ -47,8 +47,8 @@ class Slices:
 
 def draw_slices(volume: ColumnVolume, count: int, size: int, rng: np.random.Generator, plain: bool = False) -> Slices:
     """``count`` sagittal slices of ``size`` pixels (2 mm) of one study; ``plain``: as it is, in its middle."""
-    middle = _middle(volume)
-    turn = np.eye(3) if plain else _turn(rng)
+    middle = neck_middle(volume)
+    turn = np.eye(3) if plain else random_turn(rng)
     offsets = np.zeros(count) if plain else _offsets(count, rng)
     if not plain:
         middle = middle + rng.uniform(-1, 1, 3) * OFF_MM
@@ -66,7 +66,7 @@ def draw_slices(volume: ColumnVolume, count: int, size: int, rng: np.random.Gene
     return Slices(sagittal_input(images), named, heat, bool(np.isfinite(volume.bodies).any()))
 
 
-def _middle(volume: ColumnVolume) -> np.ndarray:
+def neck_middle(volume: ColumnVolume) -> np.ndarray:
     """mm of the middle of the neck, in the order k, j, i."""
     known = volume.bodies[np.isfinite(volume.bodies[:, 0])]
     place = (
@@ -75,7 +75,7 @@ def _middle(volume: ColumnVolume) -> np.ndarray:
     return place * np.array(GRID_MM)
 
 
-def _turn(rng: np.random.Generator) -> np.ndarray:
+def random_turn(rng: np.random.Generator) -> np.ndarray:
     """``[3, 3]``: from mm of a picture to mm of the volume, in the order k, j, i."""
     a, b, c = np.deg2rad(rng.uniform(-1, 1, 3) * TURN_DEG)
     about_i = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
@@ -121,7 +121,7 @@ def _stored(volume: ColumnVolume, rng: np.random.Generator) -> torch.Tensor:
 
 
 def _region(volume: ColumnVolume, rng: np.random.Generator) -> torch.Tensor:
-    middle = _middle(volume) + rng.uniform([-25, -15, -10], [25, 45, 10])
+    middle = neck_middle(volume) + rng.uniform([-25, -15, -10], [25, 45, 10])
     radii = np.array([rng.uniform(60, 160), rng.uniform(38, 80), rng.uniform(38, 80)])
     power = rng.choice([2.0, 4.0, 8.0])
     away = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import lightning
@@ -19,6 +20,18 @@ STEP_FACTOR = 0.1
 _BY_HAND = 2**31
 
 
+def check_plan(system: System) -> None:
+    """Raise ``UserError`` for an optimiser or a schedule that there is not."""
+    _check_choice("optimiser", system.training.get("optimiser"), OPTIMISERS)
+    _check_choice("schedule", system.training.get("schedule", "constant"), SCHEDULES)
+
+
+def _check_choice(key: str, value: Any, known: Sequence[str]) -> None:
+    if value not in known:
+        message = f"training.{key} is {value!r}: use one of {', '.join(known)}."
+        raise UserError(message)
+
+
 class Learner(lightning.LightningModule):
     """Learns ``network`` by the ``training`` of a system; a task adds its steps and figures.
 
@@ -30,14 +43,8 @@ class Learner(lightning.LightningModule):
         super().__init__()
         self.network, self.seed, self.training_plan = network, seed, system.training
         chosen = system.training.get("monitor", monitor)
-        for key, value, known in (
-            ("optimiser", self.training_plan.get("optimiser"), OPTIMISERS),
-            ("schedule", self.training_plan.get("schedule", "constant"), SCHEDULES),
-            ("monitor", chosen, monitors),
-        ):
-            if value not in known:
-                message = f"training.{key} is {value!r}: use one of {', '.join(known)}."
-                raise UserError(message)
+        check_plan(system)
+        _check_choice("monitor", chosen, monitors)
         self.monitor = f"val_{chosen}"
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:

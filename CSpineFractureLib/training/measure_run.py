@@ -249,13 +249,18 @@ def _data(folder: RunFolder, set_name: str, studies: np.ndarray) -> DataFacts:
     return DataFacts(set_name, synthetic, kind + place, len(set(studies)), len(studies))
 
 
-def _parameters(folder: RunFolder) -> dict[str, int]:
-    """Numbers of trainable and frozen parameters of the network, of level presence as document 004 counts them."""
+def _parameters(folder: RunFolder) -> dict[str, int] | None:
+    """Numbers of trainable and frozen parameters of the network, of level presence as document 004 counts them.
+
+    ``None`` where what is measured is no network of the system.
+    """
     from CSpineFractureLib.models.level_presence import parameter_counts
     from CSpineFractureLib.models.registry import create
     from CSpineFractureLib.training.slice_export import network_arguments
 
     setup = folder.setup
+    if setup.model not in setup.system.models:
+        return None
     network = create(setup.system.model(setup.model)["architecture"], **network_arguments(setup))
     if setup.system.task == "level-presence":
         if setup.start:

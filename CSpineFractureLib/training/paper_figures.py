@@ -27,7 +27,8 @@ class PrintedRow:
     """A row: its name, what it is of (``model`` of a system, or ``key`` of a training parameter), and its values.
 
     Shares are fractions 0..1, also where the paper prints percent. A row without values is not printed in the paper: a
-    model of ours only, which is not missed where it is ``optional``.
+    model of ours only, which is not missed where it is ``optional``. ``system``: that of its model, where it is not the
+    table's.
     """
 
     name: str
@@ -35,6 +36,7 @@ class PrintedRow:
     model: str = ""
     key: str = ""
     optional: bool = False
+    system: str = ""
     footnotes: list[str] = field(default_factory=list)
 
 

@@ -137,7 +137,8 @@ def _joined(paper: Paper, table: PrintedTable, runs: list[Run], folder: Path | N
     for row in table.rows:
         if row.values:
             printed.add({"name": row.name, **row.values}, row.footnotes)
-    own = [run for run in runs if run.metrics.system == table.system]
+    systems = {table.system, *(row.system for row in table.rows)}
+    own = [run for run in runs if run.metrics.system in systems]
     measured = Block(_title(own, set_name), [name, *OURS, *table.columns])
     joined = Table(paper.document, table.table, table.title, paper.reference, set_name, printed, measured)
     {"models": _models, "classes": _classes, "parameters": _parameters}[table.kind](joined, table, own, folder)
@@ -149,11 +150,12 @@ def _joined(paper: Paper, table: PrintedTable, runs: list[Run], folder: Path | N
 
 def _models(joined: Table, table: PrintedTable, runs: list[Run], folder: Path | None) -> None:
     for row in table.rows:
-        own = [run for run in runs if run.metrics.model == row.model]
+        system = row.system or table.system
+        own = [run for run in runs if (run.metrics.system, run.metrics.model) == (system, row.model)]
         for run in own:
             _add_run(joined, table, row, run)
         if not own and not row.optional:
-            _miss(joined, row, table.system, row.model, folder)
+            _miss(joined, row, system, row.model, folder)
 
 
 def _add_run(joined: Table, table: PrintedTable, row: PrintedRow, run: Run) -> None:

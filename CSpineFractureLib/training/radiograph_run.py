@@ -34,6 +34,7 @@ from CSpineFractureLib.models.manifest import as_metadata
 from CSpineFractureLib.models.starting_weights import start_from
 from CSpineFractureLib.models.weights_file import load_weights, save_weights
 from CSpineFractureLib.training import plots
+from CSpineFractureLib.training.data_options import check_keys
 from CSpineFractureLib.training.fit_options import FitOptions
 from CSpineFractureLib.training.lightning_fit import fit_lightning, one_sentence, telling
 from CSpineFractureLib.training.lightning_keep import BEST
@@ -80,6 +81,7 @@ def make_images(
     if source not in SOURCES:
         message = f"--source {source} does not hold radiographs: use one of {', '.join(SOURCES)}."
         raise UserError(message)
+    check_keys(system, ("split", "folds", "fold"))
     made = made_from(system.data, source, root, seed, single_set)
     if already_made(out, made, "a table"):
         return

@@ -18,6 +18,7 @@ from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.findings.atomic_file import write_text_atomically
 from CSpineFractureLib.models.manifest import ModelEntry
 from CSpineFractureLib.training.systems import System
+from CSpineFractureLib.training.tasks import use_of
 
 SETUP_FILE = "system.yaml"
 FORMAT = "cspine-run/1"
@@ -117,7 +118,7 @@ class RunFolder:
         return ModelEntry(
             name=f"{self.setup.model}-{system.document}{'-quick' if system.quick else ''}",
             version="0.1.0",
-            task=system.task,
+            task=use_of(system.task),
             profiles=list(system.profiles),
             architecture=model["architecture"],
             arguments=model["arguments"],

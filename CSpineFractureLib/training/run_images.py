@@ -20,6 +20,7 @@ from CSpineFractureLib.datasets.study_images import ImageOptions, usable
 from CSpineFractureLib.datasets.yolo import write_yolo
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.findings.atomic_file import write_text_atomically
+from CSpineFractureLib.training.data_options import options_of
 from CSpineFractureLib.training.systems import System
 
 MADE_FILE = "made.yaml"
@@ -44,7 +45,7 @@ def make_images(
     made = made_from(system.data, source, root, seed, single_set)
     if already_made(out, made):
         return
-    options = ImageOptions(**{k: v for k, v in system.data.items() if k != "split"}, seed=seed)
+    options = options_of(ImageOptions, system, ("split",), seed=seed)
     records = [record for record in read_source(source, root) if usable(record, options)]
     if not records:
         needed = "a vertebra mask" if options.classes == "vertebrae" else "slices known to show a fracture or none"

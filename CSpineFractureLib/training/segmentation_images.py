@@ -11,6 +11,7 @@ from CSpineFractureLib.datasets.part_folder import Progress, no_progress
 from CSpineFractureLib.datasets.record import LEVELS
 from CSpineFractureLib.datasets.sources import read_source
 from CSpineFractureLib.errors import UserError
+from CSpineFractureLib.training.data_options import options_of
 from CSpineFractureLib.training.run_images import already_made, check_classes, made_from, note_made, split_studies
 from CSpineFractureLib.training.segmentation_more import reviewed_columns
 from CSpineFractureLib.training.systems import System
@@ -55,9 +56,5 @@ def make_images(
 
 
 def _options(system: System, seed: int) -> MaskOptions:
-    given = {key: value for key, value in system.data.items() if key not in ("split", "fold", "more")}
-    try:
-        return MaskOptions(**{**given, "further": tuple(given.get("further") or ())}, seed=seed)
-    except TypeError as error:
-        message = f"The data of system {system.name} cannot be used ({error}): correct its keys."
-        raise UserError(message) from error
+    further = tuple(system.data.get("further") or ())
+    return options_of(MaskOptions, system, ("split", "fold", "more", "further"), further=further, seed=seed)

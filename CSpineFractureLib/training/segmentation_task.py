@@ -55,10 +55,14 @@ class SegmentationTask(Learner):
         """Logits ``[n, 9, s, s]`` of images ``[n, 3, s, s]`` 0..1."""
         return self.network(images)
 
+    def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """See ``segmentation_loss``."""
+        return segmentation_loss(logits, labels)
+
     def training_step(self, batch: Sample, batch_idx: int) -> torch.Tensor:
         """The loss of a batch."""
         images, labels = batch
-        loss = segmentation_loss(self(images), labels)
+        loss = self.loss(self(images), labels)
         self.log("train_loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
         return loss
 
@@ -66,7 +70,7 @@ class SegmentationTask(Learner):
         """Adds a batch to the figures of the epoch."""
         images, labels = batch
         logits = self(images)
-        loss = segmentation_loss(logits, labels)
+        loss = self.loss(logits, labels)
         self.log("val_loss", loss, on_epoch=True, batch_size=len(images), sync_dist=True)
         self.confusion.update(logits.argmax(1), labels.long())
 

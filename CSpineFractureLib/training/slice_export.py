@@ -13,13 +13,16 @@ from torch import nn
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.models.level_regressor import BLOCK
 from CSpineFractureLib.models.manifest import as_metadata, from_metadata
+from CSpineFractureLib.models.neck_block import LEAST_BLOCK
 from CSpineFractureLib.models.registry import create, prepare_for_inference
 from CSpineFractureLib.models.sagittal_net import WINDOWS_HU
 from CSpineFractureLib.models.starting_weights import start_from
 from CSpineFractureLib.models.store import WeightsStore
 from CSpineFractureLib.models.weights_file import load_weights, read_metadata, save_weights
+from CSpineFractureLib.training.learner import check_plan
 from CSpineFractureLib.training.run_folder import RunFolder, Setup
 from CSpineFractureLib.training.systems import load_system, system_names
+from CSpineFractureLib.training.tasks import use_of
 
 SHIPPED = "shipped"
 
@@ -62,7 +65,9 @@ def new_network(setup: Setup) -> nn.Module:
 
 
 def check_network(setup: Setup, make: Callable[[Setup], nn.Module] = new_network) -> None:
-    """Raise ``UserError`` as ``make`` does; where no weights are given, that takes neither memory nor much time."""
+    """Raise ``UserError`` as ``make`` does, and for an optimiser or a schedule that there is not; where no weights are
+    given, that takes neither memory nor much time."""
+    check_plan(setup.system)
     with contextlib.nullcontext() if setup.start else torch.device("meta"):
         make(setup)
 
@@ -89,7 +94,7 @@ def exported_network(run: RunFolder) -> nn.Module:
 
 def start_from_installed(network: nn.Module, setup: Setup, arguments: dict[str, Any]) -> None:
     """Fill ``network`` from the first installed weights of its task and architecture."""
-    task, architecture = setup.system.task, setup.system.model(setup.model)["architecture"]
+    task, architecture = use_of(setup.system.task), setup.system.model(setup.model)["architecture"]
     store = WeightsStore()
     entries = [entry for entry in store.list() if (entry.task, entry.architecture) == (task, architecture)]
     if not entries:
@@ -112,6 +117,8 @@ def _nothing(setup: Setup) -> tuple[torch.Tensor, ...]:
     """An empty input of the network's shape."""
     if setup.system.task == "level-regressor":
         return (torch.zeros(1, len(WINDOWS_HU), *BLOCK),)
+    if setup.system.task == "volume-segmentation":
+        return (torch.zeros(1, len(WINDOWS_HU), *LEAST_BLOCK),)  # it takes any size
     channels = 10 if setup.system.task == "column-locator" else 1
     metadata = (torch.zeros(1, 2),) if setup.system.task == "level-presence" else ()
     return torch.zeros(1, channels, setup.size, setup.size), *metadata

@@ -205,7 +205,7 @@ def _put(document: dict[str, Any], key: str, value: Any) -> None:
             "masks",
             "more",
         },
-        "input": {"size", "slices", "spacing_mm"},
+        "input": {"size", "slices", "spacing_mm"} & set(document["input"]),
         "augmentation": set(document.get("augmentation", {})),
     }
     if name not in allowed.get(part, ()):

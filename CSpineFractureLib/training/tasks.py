@@ -20,12 +20,19 @@ _MODULES = {
     "vertebra-detector": "yolo_run",
     "fracture-detector": "yolo_run",
     "segmentation": "segmentation_run",
+    "volume-segmentation": "volume_run",
     "vertebra-fracture": "vertebra_run",
     "radiograph": "radiograph_run",
     "column-locator": "column_run",
     "level-regressor": "regressor_run",
 }
 TASKS = tuple(_MODULES)
+_USED_AS = {"volume-segmentation": "segmentation"}
+
+
+def use_of(task: str) -> str:
+    """The task of the engine that networks of a training task do."""
+    return _USED_AS.get(task, task)
 
 
 def steps_of(task: str) -> ModuleType:

@@ -17,6 +17,7 @@ from CSpineFractureLib.datasets.vertebra_crops import CropOptions, usable, write
 from CSpineFractureLib.datasets.vertebra_places import read_level_boxes
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.pipeline.unet_segment import SEGMENTATION
+from CSpineFractureLib.training.data_options import options_of
 from CSpineFractureLib.training.found_masks import STUDY, masks_drawn_by, with_found_masks
 from CSpineFractureLib.training.run_images import already_made, made_from, note_made, split_studies
 from CSpineFractureLib.training.systems import System
@@ -77,9 +78,5 @@ def check_classes(crops: Path, single_set: bool = False) -> None:
 
 
 def _options(system: System, masks: str, seed: int) -> CropOptions:
-    given = {key: value for key, value in system.data.items() if key not in ("split", "fold", "masks")}
-    try:
-        return CropOptions(**given, slices=system.input["slices"], size=system.size, masks=masks, seed=seed)
-    except TypeError as error:
-        message = f"The data of system {system.name} cannot be used ({error}): correct its keys."
-        raise UserError(message) from error
+    given = {"slices": system.input["slices"], "size": system.size, "masks": masks, "seed": seed}
+    return options_of(CropOptions, system, ("split", "fold", "masks"), **given)

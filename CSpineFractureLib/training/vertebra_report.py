@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import shlex
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +19,13 @@ from CSpineFractureLib.training import plots
 from CSpineFractureLib.training.binary_report import binary_figures, confusion, quick_binary_figures
 from CSpineFractureLib.training.bootstrap import Figures
 from CSpineFractureLib.training.measure_run import Measured, roc_curves, scaled_figures, write_measured
-from CSpineFractureLib.training.metrics_file import Metrics
+from CSpineFractureLib.training.metrics_file import Metrics, metrics_path, write_metrics
 from CSpineFractureLib.training.read_predictions import read_detections, read_predictions, stratum_rows
 from CSpineFractureLib.training.run_folder import RunFolder
 
 COLUMNS = ("file", "study", "level", "split", "strata", "truth", "probability")
+BOXES = "yolo-boxes"
+"""A fracture detector that answers for vertebrae, as a model of the tables."""
 _SMALLEST = 1e-6
 """Nearest that a probability comes to 0 and 1 in the log loss; predictions have six digits."""
 
@@ -72,13 +76,20 @@ def measure_boxes(run: RunFolder, set_name: str, detections: Path, samples: int 
     """Measure a fracture detector as a classifier of vertebrae (row "YOLOv5" of document 002's table II).
 
     ``detections`` is the ``detections-<set>.json`` of a fracture detector on the same studies; ``run`` is a run folder
-    of the vertebra system whose crops of the set are there. Writes ``predictions-<set>.csv`` first, then as
-    ``measure``.
+    of the vertebra system whose crops of the set are there. The predictions, figures and plots lie beside that run, in
+    the folder ``BOXES``. Raises ``UserError`` as ``box_answers`` and ``measure`` do.
     """
     split = "val" if set_name == "val" else "test"
     rows = [row for row in read_crop_table(run.images_of(set_name)) if row.split == split]
-    write_answers(run.predictions(set_name), rows, box_answers(rows, detections))
-    return measure(run, set_name, samples=samples)
+    answers = box_answers(rows, detections)
+    beside = RunFolder(run.path.parent / BOXES, replace(run.setup, model=BOXES))
+    beside.path.mkdir(exist_ok=True)
+    write_answers(beside.predictions(set_name), rows, answers)
+    words = ["cspine", "evaluate", "vertebra-boxes", run.path.name, "--detections", detections.name, "--set", set_name]
+    command = shlex.join(words)
+    metrics = replace(measure(beside, set_name, samples=samples), epochs=0, seconds=0.0, command=command)
+    write_metrics(metrics_path(beside.path, set_name), metrics)
+    return metrics
 
 
 def box_answers(rows: Sequence[CropRow], detections: Path) -> np.ndarray:

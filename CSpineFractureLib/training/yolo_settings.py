@@ -16,6 +16,7 @@ from CSpineFractureLib.models.device import choose_device
 from CSpineFractureLib.models.quiet_ultralytics import ultralytics_parts
 from CSpineFractureLib.training.fit_options import FitOptions
 from CSpineFractureLib.training.run_folder import RunFolder, Setup
+from CSpineFractureLib.training.systems import System
 from CSpineFractureLib.training.yolo_find import MOST_BOXES, MOST_OVERLAP
 
 OPTIMISERS = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}
@@ -35,10 +36,8 @@ def trainer_settings(run: RunFolder, options: FitOptions) -> dict[str, Any]:
     training, size = system.training, run.setup.size
     epochs, batch, optimiser = int(training["epochs"]), int(training["batch"]), str(training.get("optimiser")).lower()
     device = _device(options)
-    faults = {
-        f"optimiser '{optimiser}' is not one of {', '.join(OPTIMISERS.values())}": optimiser not in OPTIMISERS,
-        f"a batch of {batch} cannot be shared by {options.devices} GPUs": batch < options.devices,
-    }
+    check_optimiser(run.setup)
+    unshared = f"a batch of {batch} cannot be shared by {options.devices} GPUs" if batch < options.devices else ""
     sgd = optimiser == "sgd"
     settings = {
         "model": "",  # our own is put in its place
@@ -67,11 +66,20 @@ def trainer_settings(run: RunFolder, options: FitOptions) -> dict[str, Any]:
         "save_dir": str(run.logs),
         **system.augmentation,
     }
-    fault = next((text for text, wrong in faults.items() if wrong), None) or _refused(settings)
+    _no_fault(system, unshared or _refused(settings))
+    return settings
+
+
+def check_optimiser(setup: Setup) -> None:
+    """Raise ``UserError`` for an optimiser that there is not."""
+    name, known = str(setup.system.training.get("optimiser")).lower(), ", ".join(OPTIMISERS.values())
+    _no_fault(setup.system, "" if name in OPTIMISERS else f"optimiser '{name}' is not one of {known}")
+
+
+def _no_fault(system: System, fault: str) -> None:
     if fault:
         message = f"System {system.name} cannot be trained so: {fault}; change it with --set or in its YAML file."
         raise UserError(message)
-    return settings
 
 
 def check_size(setup: Setup) -> None:

@@ -197,8 +197,23 @@ def test_the_mask_is_a_further_channel_where_the_network_takes_it(study):
 
 def test_a_network_that_takes_no_crops_is_refused(study):
     judge = coded_phantom.GapReader(), coded_phantom.entry_of("vertebra-fracture", 64)
-    with pytest.raises(UserError, match="crops of vertebrae"):
+    with pytest.raises(UserError, match="slices of vertebrae"):
         analyse(study.volume, coded_phantom.segmentation(), judge)
+
+
+@pytest.mark.parametrize("slices", [1, 30])
+def test_a_network_of_whole_slices_sees_them_uncropped_and_needs_no_boxes(study, slices):
+    torch.manual_seed(0)
+    entry = coded_phantom.entry_of("vertebra-fracture", 64, "vertebra-whole", slices=slices)
+    boxes = BoxReader(), coded_phantom.entry_of("vertebra-detector", coded_phantom.SIZE)
+    judge = coded_phantom.GapReader()
+    output = analyse(study.volume, coded_phantom.segmentation(), boxes, (judge, entry), thresholds={"gradcam": 0.0})
+    assert boxes[0].calls == 0
+    scores = {v.level: v.fracture_probability for v in output.result.vertebrae}
+    assert max(scores, key=scores.get) == "C5"
+    _, rows, columns = output.labels.shape
+    assert output.cam.shape[1] == pytest.approx(rows * 0.9, abs=1)
+    assert output.cam.shape[2] == pytest.approx(columns * 0.9, abs=1)
 
 
 class BoxReader(nn.Module):

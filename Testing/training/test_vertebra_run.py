@@ -18,6 +18,7 @@ from CSpineFractureLib.models.manifest import from_metadata
 from CSpineFractureLib.models.weights_file import read_metadata
 from CSpineFractureLib.training import vertebra_run
 from CSpineFractureLib.training.metrics_file import read_metrics
+from CSpineFractureLib.training.paper_tables import paper_table
 from CSpineFractureLib.training.slice_export import exported_network
 from CSpineFractureLib.training.systems import load_system
 from CSpineFractureLib.training.vertebra_pictures import Shown, VertebraPictures
@@ -111,13 +112,18 @@ def test_boxes_of_a_fracture_detector_answer_for_vertebrae(fitted, tmp_path) -> 
         images.append(image | {"width": 32, "height": 32})
     file = tmp_path / "detections-val.json"
     file.write_text(json.dumps({"classes": ["fracture"], "images": images}), encoding="utf-8")
-    other = a_run(run.path.parent, "cracknet-resnet18")
-    metrics = measure_boxes(other, "val", file, samples=0)
+    before = {path: path.read_bytes() for path in run.path.glob("*-val*")}
+    metrics = measure_boxes(run, "val", file, samples=0)
+    assert {path: path.read_bytes() for path in run.path.glob("*-val*")} == before
+    for number in ("II", "III"):
+        table = paper_table("002", number, run.path.parent)
+        row = next(row for row in table.measured.rows if row["name"].endswith("YOLOv5") and row.get("accuracy"))
+        assert (row["accuracy"].value, row["recipe"]) == (1, "quick recipe, 0 epochs")
     assert metrics.figures["accuracy"].value == 1
     assert metrics.figures["loss"].value == pytest.approx(-np.log(0.8), abs=1e-4)
     file.write_text(json.dumps({"classes": ["fracture"], "images": images[:1]}), encoding="utf-8")
     with pytest.raises(UserError, match="nothing of study"):
-        measure_boxes(other, "val", file, samples=0)
+        measure_boxes(run, "val", file, samples=0)
 
 
 @pytest.mark.parametrize(
