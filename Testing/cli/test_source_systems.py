@@ -80,9 +80,15 @@ def exported(runs: Path, name: str, model: str) -> RunFolder:
 
 
 def unsure(network: torch.nn.Module, setup: Setup) -> torch.nn.Module:
-    """Whose answer is one half for every level, unless what comes before is no number: below 0.05 nothing is told."""
+    """Whose answer is one half for every level, unless what comes before is no number: below 0.05 nothing is told.
+
+    In a slice, what the last layer sees speaks for a fracture: an untrained network may see nothing that does.
+    """
     if setup.system.task == "level-presence":
         torch.nn.init.zeros_(network.head[-1].weight)
+    elif setup.system.task == "slice-classifier":
+        last = [layer for layer in network.modules() if isinstance(layer, torch.nn.Linear)][-1]
+        last.weight.data.abs_()
     return network
 
 
