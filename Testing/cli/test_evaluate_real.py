@@ -72,7 +72,7 @@ def test_stress_tells_hits_and_silent_shifts_for_every_kind(capfd, marked):
     assert found["unchanged"]["hit_rate"] == 1
     assert list(found["kinds"]) == ["flip", "noise-25hu", "noise-50hu"]
     assert found["kinds"]["noise-50hu"]["change_points"] == 0
-    assert "noise-50hu: hit 100.0% of 7 levels in 1 volumes (+0.0 points), confused 0" in ended.out
+    assert "noise-50hu: hit 100.0% of 7 levels in 1 copies (+0.0 points), confused 0" in ended.out
 
 
 def test_stress_sees_that_a_profile_names_upside_down_what_is_stored_upside_down(capfd, marked):
