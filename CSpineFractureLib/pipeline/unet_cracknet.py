@@ -22,8 +22,7 @@ from CSpineFractureLib.pipeline.find_levels import LEAST_CONFIDENCE, explain_abs
 from CSpineFractureLib.pipeline.slice_rows import ras_hull, slice_rows, stored_range
 from CSpineFractureLib.pipeline.suspicion import study_probability
 from CSpineFractureLib.pipeline.unet_levels import SegmentedLevel, presence_by_slice, segment_levels
-from CSpineFractureLib.pipeline.unet_segment import SEGMENTATION, name_slices
-from CSpineFractureLib.pipeline.unet_volume import BLOCK, name_volume
+from CSpineFractureLib.pipeline.unet_volume import name_voxels
 from CSpineFractureLib.pipeline.vertebra_cam import hot_part, vertebra_cam_slices, vertebra_cam_volume
 from CSpineFractureLib.pipeline.vertebra_fractures import (
     FRACTURE,
@@ -45,8 +44,7 @@ def run(volume: CTVolume, context: RunContext) -> StudyOutput:
     view = CanonicalView.of(volume)
     calibration = calibration_of(context, (VERTEBRA_FRACTURE,))
     result = context.new_result(volume, f"{LEVEL_RULE}; {calibration.describe() if calibration else 'not calibrated'}")
-    name = name_volume if context.entry(SEGMENTATION).image == BLOCK else name_slices
-    found = name(view, context)
+    found = name_voxels(view, context)
     with context.stage("fuse", 1, "Naming the levels"):
         labels, levels = segment_levels(found, view, context.threshold("level_confidence", LEAST_CONFIDENCE))
     explain_absence([level.name for level in levels], context)

@@ -1,6 +1,7 @@
 """Vertebrae by a 3D network, which sees the whole neck in one block of coarse voxels: document 002's 3D ResNet.
 
-The column locator says where the neck is; the names are the network's own.
+The column locator says where the neck is; the names are the network's own. ``name_voxels`` takes whichever network
+there is, this or one of slices.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.pipeline.context import RunContext
 from CSpineFractureLib.pipeline.unet_column import LocatedColumn, find_column
-from CSpineFractureLib.pipeline.unet_segment import SEGMENTATION, NamedSlices
+from CSpineFractureLib.pipeline.unet_segment import SEGMENTATION, NamedSlices, name_slices
 from CSpineFractureLib.volume.canonical import CanonicalView
 from CSpineFractureLib.volume.coarse_grid import coarse_hu, to_coarse
 
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
 
 BLOCK = "block"
 """``input.image`` of such networks."""
+
+
+def name_voxels(view: CanonicalView, context: RunContext) -> NamedSlices:
+    """What the run's segmentation network says, of blocks or of slices. Raises ``UserError`` as those do."""
+    name = name_volume if context.entry(SEGMENTATION).image == BLOCK else name_slices
+    return name(view, context)
 
 
 def name_volume(view: CanonicalView, context: RunContext) -> NamedSlices:

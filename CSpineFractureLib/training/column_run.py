@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -183,6 +183,19 @@ def fit_on_volumes(
         export_weights(run, load_weights(module.network, run.checkpoints / BEST))
 
 
+def write_found(run: RunFolder, set_name: str, found: Mapping[str, Sequence]) -> Path:
+    """Write what a network said of a set, arrays by name, as ``predictions-<set>.npz``; returns it."""
+    path = run.path / f"predictions-{set_name}.npz"
+    np.savez_compressed(path, **{name: np.array(values) for name, values in found.items()})
+    return path
+
+
+def read_found(run: RunFolder, set_name: str) -> dict[str, np.ndarray]:
+    """What ``write_found`` wrote."""
+    with np.load(run.path / f"predictions-{set_name}.npz", allow_pickle=False) as found:
+        return dict(found)
+
+
 def look(
     run: RunFolder, set_name: str, device: str | torch.device = "auto", on_event: OnEvent = lambda event: None
 ) -> Path:
@@ -207,9 +220,7 @@ def look(
         found["sizes"].append((said + true).sum((0, 1)).numpy())
         found["away"].append(_away(logits[0, 9:], heat[0]))
         tell(index + 1, len(slices))
-    path = run.path / f"predictions-{set_name}.npz"
-    np.savez_compressed(path, **{name: np.array(values) for name, values in found.items()})
-    return path
+    return write_found(run, set_name, found)
 
 
 def _away(said: torch.Tensor, true: torch.Tensor) -> np.ndarray:
@@ -224,9 +235,8 @@ def _away(said: torch.Tensor, true: torch.Tensor) -> np.ndarray:
 
 def measure(run: RunFolder, set_name: str) -> Metrics:
     """Dice per level in the middle slices, and the share of bodies found, with intervals over studies."""
-    with np.load(run.path / f"predictions-{set_name}.npz", allow_pickle=False) as found:
-        studies, both, sizes, away = (found[name] for name in ("studies", "both", "sizes", "away"))
-    arrays = (both, sizes, away)
+    found = read_found(run, set_name)
+    studies, arrays = found["studies"], tuple(found[name] for name in ("both", "sizes", "away"))
     return write_measured(run, set_name, Measured(_figures, studies, arrays, {"all": np.ones(len(studies), bool)}))
 
 

@@ -15,7 +15,8 @@ from CSpineFractureLib.datasets.record import StudyRecord
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.pipeline.find_levels import LEAST_CONFIDENCE
 from CSpineFractureLib.pipeline.unet_levels import segment_levels
-from CSpineFractureLib.pipeline.unet_segment import SEGMENTATION, name_slices
+from CSpineFractureLib.pipeline.unet_segment import SEGMENTATION
+from CSpineFractureLib.pipeline.unet_volume import name_voxels
 from CSpineFractureLib.training.run_context import run_context
 from CSpineFractureLib.volume.canonical import CanonicalView
 
@@ -52,7 +53,7 @@ def with_found_masks(records: Sequence[StudyRecord], context: RunContext) -> lis
 def _drawing(record: StudyRecord, context: RunContext):
     def draw() -> np.ndarray:
         view = CanonicalView.of(record.load_volume())
-        labels, _ = segment_levels(name_slices(view, context), view, LEAST_CONFIDENCE)
+        labels, _ = segment_levels(name_voxels(view, context), view, LEAST_CONFIDENCE)
         return view.to_stored(labels)
 
     return draw

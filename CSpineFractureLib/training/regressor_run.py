@@ -12,7 +12,14 @@ from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.models.device import choose_device
 from CSpineFractureLib.models.level_regressor import BLOCK
 from CSpineFractureLib.training.bootstrap import Figures
-from CSpineFractureLib.training.column_run import ColumnVolumes, fit_on_volumes, joined, make_images
+from CSpineFractureLib.training.column_run import (
+    ColumnVolumes,
+    fit_on_volumes,
+    joined,
+    make_images,
+    read_found,
+    write_found,
+)
 from CSpineFractureLib.training.epoch_data import EpochData
 from CSpineFractureLib.training.fit_options import FitOptions
 from CSpineFractureLib.training.lightning_fit import telling
@@ -100,15 +107,13 @@ def look(
         found["level"].extend(levels.tolist())
         found["studies"].extend([row["study"]] * len(levels))
         tell(index + 1, len(blocks))
-    path = run.path / f"predictions-{set_name}.npz"
-    np.savez_compressed(path, **{name: np.array(values) for name, values in found.items()})
-    return path
+    return write_found(run, set_name, found)
 
 
 def measure(run: RunFolder, set_name: str) -> Metrics:
     """How far, in levels, bodies are told from where they are, with intervals over studies."""
-    with np.load(run.path / f"predictions-{set_name}.npz", allow_pickle=False) as found:
-        studies, arrays = found["studies"], tuple(found[name] for name in ("level", "whole", "near"))
+    found = read_found(run, set_name)
+    studies, arrays = found["studies"], tuple(found[name] for name in ("level", "whole", "near"))
     strata = {"all": np.ones(len(studies), bool)}
     return write_measured(run, set_name, Measured(_figures, studies, arrays, strata))
 

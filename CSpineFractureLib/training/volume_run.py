@@ -16,7 +16,7 @@ from CSpineFractureLib.models.device import choose_device
 from CSpineFractureLib.models.neck_block import LEAST_BLOCK, network_input
 from CSpineFractureLib.models.unet import CLASSES
 from CSpineFractureLib.training import plots
-from CSpineFractureLib.training.column_run import ColumnVolumes, fit_on_volumes, make_images
+from CSpineFractureLib.training.column_run import ColumnVolumes, fit_on_volumes, make_images, read_found, write_found
 from CSpineFractureLib.training.epoch_data import EpochData
 from CSpineFractureLib.training.fit_options import FitOptions
 from CSpineFractureLib.training.lightning_fit import telling
@@ -126,15 +126,13 @@ def look(
         found["surface"].append(surface)
         found["hd95"].append(hd95)
         tell(index + 1, len(volumes))
-    path = run.path / f"predictions-{set_name}.npz"
-    np.savez_compressed(path, **{name: np.array(values) for name, values in found.items()})
-    return path
+    return write_found(run, set_name, found)
 
 
 def measure(run: RunFolder, set_name: str) -> Metrics:
     """The figures of ``segmentation_report`` in 3D, with intervals over studies, by class, and the confusion plot."""
-    with np.load(run.path / f"predictions-{set_name}.npz", allow_pickle=False) as found:
-        studies, scores = found["studies"], StudyScores(*(found[name] for name in ("confusion", "surface", "hd95")))
+    found = read_found(run, set_name)
+    studies, scores = found["studies"], StudyScores(*(found[name] for name in ("confusion", "surface", "hd95")))
     numbers = np.arange(len(studies))
     measured = Measured(lambda chosen: segmentation_figures(scores.of(chosen)), studies, (numbers,), strata={})
     measured.per_class = class_rows(scores)

@@ -4,7 +4,6 @@ it gives on a whole CT what its profile is said to give (networks that read pict
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 from cspine_runner import cspine_here
+from exported_networks import each_network
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "pipeline"))
 
@@ -31,14 +31,8 @@ from CSpineFractureLib.training.yolo_start import first_network
 STUDY = picture_networks.block_study()
 ANYTHING = ("vertebra_box", "level_confidence", "level_presence", "fracture_box", "fracture", "gradcam")
 """Thresholds that are put to 0, for an untrained network is sure of nothing."""
+SYSTEMS = [name for name in system_names() if name.startswith(("000-", "003-", "004-"))]
 QUICK = {"slice-resnet50", "level-densenet121", "yolov8n", "yolov5n", "yolov5s"}
-
-
-def networks() -> list:
-    """Each network of the five recipes; those that are like a quick one but larger are slow tests."""
-    names = [name for name in system_names() if name.startswith(("000-", "003-", "004-"))]
-    every = [(name, model) for name in names for model in load_system(name).models]
-    return [pytest.param(*one, id="-".join(one), marks=() if one[1] in QUICK else pytest.mark.slow) for one in every]
 
 
 @pytest.fixture(scope="module")
@@ -50,15 +44,6 @@ def ct(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("ct") / "ct.nrrd"
     sitk.WriteImage(image, str(path))
     return path
-
-
-@pytest.fixture
-def own(tmp_path, monkeypatch):
-    """A folder for runs and a store of weights, which may be large; none came with the program."""
-    monkeypatch.setenv("CSPINE_MODELS", str(tmp_path / "own/models"))
-    monkeypatch.setattr("CSpineFractureLib.models.store.resource_path", lambda name: tmp_path / "nothing")
-    yield tmp_path / "own"
-    shutil.rmtree(tmp_path / "own")
 
 
 def exported(runs: Path, name: str, model: str) -> RunFolder:
@@ -104,7 +89,7 @@ def install_partners(task: str, profile: str) -> dict[str, str]:
     return {other: install().name for other, install in found.items() if other != task}
 
 
-@pytest.mark.parametrize(("name", "model"), networks())
+@pytest.mark.parametrize(("name", "model"), each_network(SYSTEMS, QUICK))
 def test_an_exported_network_runs_as_its_profile_on_a_whole_ct(capfd, own, ct, name, model):
     run = exported(own, name, model)
     task, (profile,) = run.setup.system.task, run.setup.system.profiles

@@ -4,7 +4,6 @@ whole CT what the profile is said to give (networks that read coded volumes do t
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 from cspine_runner import cspine_here
+from exported_networks import each_network
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "pipeline"))
@@ -27,7 +27,7 @@ from CSpineFractureLib.models.store import WeightsStore
 from CSpineFractureLib.models.yolo import set_class_prior
 from CSpineFractureLib.training import segmentation_export, slice_export, vertebra_run
 from CSpineFractureLib.training.run_folder import RunFolder, Setup
-from CSpineFractureLib.training.systems import load_system, system_names
+from CSpineFractureLib.training.systems import load_system
 from CSpineFractureLib.training.yolo_checkpoint import write_best
 from CSpineFractureLib.training.yolo_fit import export_best
 from CSpineFractureLib.training.yolo_start import first_network
@@ -50,21 +50,6 @@ QUICK = {
 }
 ANYTHING = ("level_confidence", "vertebra_box", "fracture", "gradcam", "resolution_gate")
 """Thresholds that are put to 0, for an untrained network is sure of nothing."""
-
-
-def networks() -> list:
-    """Each network of the recipes; those that are like a quick one but larger are slow tests."""
-    every = [(name, model) for name in system_names() if name in SMALL for model in load_system(name).models]
-    return [pytest.param(*one, id="-".join(one), marks=() if one[1] in QUICK else pytest.mark.slow) for one in every]
-
-
-@pytest.fixture
-def own(tmp_path, monkeypatch):
-    """A folder for runs and a store of weights, which may be large; none came with the program."""
-    monkeypatch.setenv("CSPINE_MODELS", str(tmp_path / "own/models"))
-    monkeypatch.setattr("CSpineFractureLib.models.store.resource_path", lambda name: tmp_path / "nothing")
-    yield tmp_path / "own"
-    shutil.rmtree(tmp_path / "own")
 
 
 def exported(runs: Path, name: str, model: str) -> RunFolder:
@@ -159,7 +144,7 @@ GIVES = {
 }
 
 
-@pytest.mark.parametrize(("name", "model"), networks())
+@pytest.mark.parametrize(("name", "model"), each_network(SMALL, QUICK))
 def test_an_exported_network_runs_as_unet_cracknet_on_a_whole_ct(capfd, own, tmp_path, name, model):
     run = exported(own, name, model)
     ended = cspine_here(capfd, "models", "install", run.weights)

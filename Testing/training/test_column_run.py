@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 from broken_off import CPU, assert_same_weights, break_off_and_go_on, go_on, one_thread, stop_after
+from made_columns import write_columns
 
 from CSpineFractureLib.datasets.column_volumes import TABLE, ColumnVolume, add_column_volumes, read_column_table
 from CSpineFractureLib.datasets.record import StudyRecord
@@ -38,14 +39,7 @@ def a_neck(seed: int) -> ColumnVolume:
 
 
 def a_run(folder, epochs=2, studies=8, batch=12):
-    images = folder / "images"
-    images.mkdir(parents=True)
-    rows = ["file,study,group,split"]
-    for n in range(studies):
-        made = a_neck(n)
-        np.savez_compressed(images / f"s{n}.npz", hu=made.hu, labels=made.labels, bodies=made.bodies)
-        rows.append(f"s{n}.npz,s{n},s{n},{'val' if n >= studies - 2 else 'train'}")
-    (images / TABLE).write_text("\n".join(rows) + "\n", encoding="utf-8")
+    write_columns(folder / "images", [a_neck(n) for n in range(studies)])
     overrides = {"training.epochs": epochs, "training.batch": batch, "input.size": SIZE}
     overrides["training.learning_rate"] = 0.01
     system = load_system("column-locator", True, overrides)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 from broken_off import CPU, break_off_and_go_on, one_thread
+from made_columns import write_columns
 
-from CSpineFractureLib.datasets.column_volumes import TABLE, ColumnVolume
+from CSpineFractureLib.datasets.column_volumes import ColumnVolume
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.models.level_regressor import BLOCK, blocks_at, level_shares, positions
 from CSpineFractureLib.training.regressor_run import fit, look, measure
@@ -36,14 +37,7 @@ def a_neck(seed: int, bodies: int = 8) -> ColumnVolume:
 
 
 def a_run(folder, epochs=2, studies=8, few=()):
-    images = folder / "images"
-    images.mkdir(parents=True)
-    rows = ["file,study,group,split"]
-    for n in range(studies):
-        made = a_neck(n, 1 if n in few else 8)
-        np.savez_compressed(images / f"s{n}.npz", hu=made.hu, labels=made.labels, bodies=made.bodies)
-        rows.append(f"s{n}.npz,s{n},s{n},{'val' if n >= studies - 2 else 'train'}")
-    (images / TABLE).write_text("\n".join(rows) + "\n", encoding="utf-8")
+    write_columns(folder / "images", [a_neck(n, 1 if n in few else 8) for n in range(studies)])
     system = load_system("level-regressor", True, {"training.epochs": epochs, "training.learning_rate": 0.005})
     small = {"level-regressor": {"architecture": "level-regressor", "arguments": {"widths": [4, 8, 8, 16]}}}
     return open_run(folder / "run", Setup(replace(system, models=small), "level-regressor", 0, "phantom", "studies"))

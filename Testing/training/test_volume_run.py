@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 from broken_off import CPU, break_off_and_go_on, one_thread
+from made_columns import write_columns
 
-from CSpineFractureLib.datasets.column_volumes import TABLE, UNKNOWN, ColumnVolume
+from CSpineFractureLib.datasets.column_volumes import UNKNOWN, ColumnVolume
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.models.manifest import from_metadata
 from CSpineFractureLib.models.neck_block import NeckBlock, sampled
@@ -40,14 +41,7 @@ def a_neck(seed: int) -> ColumnVolume:
 
 
 def a_run(folder, model: str = MODEL, studies: int = 6, **training: object) -> RunFolder:
-    images = folder / "images"
-    images.mkdir(parents=True)
-    rows = ["file,study,group,split"]
-    for n in range(studies):
-        made = a_neck(n)
-        np.savez_compressed(images / f"s{n}.npz", hu=made.hu, labels=made.labels, bodies=made.bodies)
-        rows.append(f"s{n}.npz,s{n},s{n},{'val' if n >= studies - 2 else 'train'}")
-    (images / TABLE).write_text("\n".join(rows) + "\n", encoding="utf-8")
+    write_columns(folder / "images", [a_neck(n) for n in range(studies)])
     changes = {"input.size": SHAPE[1], "input.slices": SHAPE[0], "augmentation.move": 0}
     changes |= {f"training.{key}": value for key, value in training.items()}
     return open_run(folder / model, Setup(load_system(SYSTEM, True, changes), model, 0, "phantom", "studies"))
