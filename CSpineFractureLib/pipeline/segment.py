@@ -41,6 +41,8 @@ SINK = 0.4
 MIDLINE_MM, MIDLINE_FADE_MM = 11.0, 6.0
 """Laminae and spinous processes hang; pillars and transverse processes farther out stay at the height of their body."""
 SURE_SHARE = 0.55
+CORE_MM, TISSUE_HU = (5.5, 5.0), 0.0
+"""Half the breadth and depth of the part of a body that is filled, and what is no air."""
 ABOVE_MM, BELOW_MM = 4.0, 4.0
 SURE_NAME, SURE_BACKGROUND = 178, 242
 """Of 255: from which probability a voxel of the map is a marker."""
@@ -79,6 +81,7 @@ def segment_levels(
     check_cancelled()
     named = None if column is None else names_on(column, view, place, step)
     if named is None or not _is_drawn(*named, levels, view, place, step):
+        bone |= _body_cores(levels, view, place, step, hu)  # marrow
         markers = _markers(levels, view, place, step, bone)
     else:
         names, certainty = named
@@ -221,6 +224,19 @@ def _markers(levels: list[FusedLevel], view, place, step, bone: np.ndarray) -> n
         markers[dens & (np.abs(a - line.dens_a(s)) < 3.5 * size) & bone] = 2
     markers[~dilated(bone, 2)] = BACKGROUND
     return markers
+
+
+def _body_cores(levels: list[FusedLevel], view, place, step, hu: np.ndarray) -> np.ndarray:
+    """Bool ``[k, j, i]``: the middle of each body below C1, which is bone though its marrow may be dark."""
+    r, a, s = _work_ras(view, place, step, hu.shape)
+    r_mid, a_mid, slope, size = ColumnLine.through(levels).at(s)
+    near = ((r - r_mid) / (CORE_MM[0] * size)) ** 2 + ((a - a_mid) / (CORE_MM[1] * size)) ** 2 <= 1
+    height = s + (a - a_mid) * slope
+    cores = np.zeros(hu.shape, bool)
+    for level in (one for one in levels if one.index > 0):
+        lower, upper = level.slab_s
+        cores |= near & (np.abs(height - (lower + upper) / 2) <= (upper - lower) / 2 * SURE_SHARE)
+    return cores & (hu > TISSUE_HU)
 
 
 def _mapped_markers(names: np.ndarray, certainty: np.ndarray, levels: list[FusedLevel], bone: np.ndarray) -> np.ndarray:

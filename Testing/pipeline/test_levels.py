@@ -74,6 +74,23 @@ def test_segments_overlap_the_truth(a_phantom):
     assert not (labels[study.labels == 0].astype(bool)).mean() > 0.01
 
 
+def test_bodies_are_filled_though_their_marrow_is_dark(a_phantom):
+    study, view = a_phantom
+    rows, heights, step = boxes_with_unsure_names(study, view)
+    kept = follow_column(rows, step)
+    levels = fuse(kept, heights, step)
+    hu = view.hu.copy()
+    k, j, i = np.indices(hu.shape)
+    for level in levels[1:]:
+        at = view.ijk_of(level.center_ras)
+        away = [(n - m) * mm for n, m, mm in zip((i, j, k), at, view.spacing_mm, strict=True)]
+        hu[np.linalg.norm(away, axis=0) < 3.5] = 60
+    labels = segment_levels(CanonicalView.of(CTVolume(hu, view.ijk_to_ras)), levels, kept)
+    for level in levels[1:]:
+        x, y, z = np.rint(view.ijk_of(level.center_ras)).astype(int)
+        assert labels[z, y, x] == level.index + 1
+
+
 @pytest.mark.parametrize("sure", [0, 90])
 def test_where_the_map_is_sure_of_no_name_segments_follow_from_the_heights(a_phantom, sure):
     study, view = a_phantom

@@ -12,7 +12,7 @@ from made_neck import BLOCK_HU, ReadsHU, a_neck
 
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.pipeline.context import RunContext
-from CSpineFractureLib.pipeline.unet_volume import name_volume
+from CSpineFractureLib.pipeline.unet_volume import name_volume, name_voxels
 from CSpineFractureLib.volume.canonical import CanonicalView
 from CSpineFractureLib.volume.ct_volume import CTVolume
 
@@ -52,6 +52,7 @@ def test_names_lie_where_the_block_showed_them(turned):
     bone = view.hu > BLOCK_HU - 30
     assert ((found.names > 0) & bone).sum() / ((found.names > 0) | bone).sum() > 0.7
     assert found.column is None
+    assert np.array_equal(name_voxels(view, a_context()).names, found.names)
 
 
 def test_nothing_is_named_in_air():
