@@ -24,6 +24,8 @@ STEP = 32
 """How much smaller the deepest features are than the image."""
 _BACKGROUND, _BONE = 3.0, -4.0
 """Logits at the start: about 95 % of the pixels are background, 2 % belong to a class."""
+_MOMENTUM = 0.1
+"""Least of the batch norms. EfficientNet's 0.01 takes several hundred steps to know the images of a short training."""
 
 
 class SegmentationNet(nn.Module):
@@ -54,6 +56,9 @@ class SegmentationNet(nn.Module):
         with torch.no_grad():  # what is rare begins as rare, else the first epochs only learn that
             self.unet.segmentation_head[0].bias.fill_(_BONE)
             self.unet.segmentation_head[0].bias[0] = _BACKGROUND
+        for module in self.unet.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = max(module.momentum, _MOMENTUM)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits ``[n, classes, h, w]``."""

@@ -24,6 +24,13 @@ def test_each_variant_names_every_pixel(variant):
     assert logits.isfinite().all()
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_batch_norms_know_their_images_after_a_short_training(variant):
+    norms = [module for module in build_unet(variant).modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    left = [(1 - norm.momentum) ** 40 for norm in norms]  # of the start, after 40 steps
+    assert max(left) < 0.02
+
+
 def test_an_untrained_network_takes_pixels_for_background(small):
     with torch.no_grad():
         share = (small(torch.rand(2, 3, 64, 64)).argmax(1) == 0).float().mean()

@@ -19,10 +19,13 @@ STILL = {f"augmentation__{key}": 0 for key in ("blur", "distortion", "sharpen", 
 """For ``a_run``: the crops as they are."""
 
 
-def make_crops(root: Path, train: int, val: int, split: str = "val", cracks: bool = False) -> Path:
+def make_crops(
+    root: Path, train: int, val: int, split: str = "val", cracks: bool = False, middle: bool = False
+) -> Path:
     """Studies of four levels each, every second vertebra with a dark gap through two of its slices.
 
-    With ``cracks`` the samples of all levels but C5 tell where that is.
+    With ``cracks`` the samples of all levels but C5 tell where that is; with ``middle`` one of the two is the
+    middle one.
     """
     rng = np.random.default_rng([train, val])
     rows = []
@@ -34,7 +37,7 @@ def make_crops(root: Path, train: int, val: int, split: str = "val", cracks: boo
             file = f"{part}/{name}_{level}.npz"
             rows.append(CropRow(file, name, name, part, level, broken, strata, 1.0, 10 * place, 10 * place + 9))
             (root / part).mkdir(parents=True, exist_ok=True)
-            crop, gap = _vertebra(rng, bool(broken))
+            crop, gap = _vertebra(rng, bool(broken), middle)
             known = {"cracks": gap} if cracks and level != "C5" else {}
             np.savez_compressed(root / file, crop=crop, whole=np.roll(crop, 3, axis=2), **known)
     write_crop_table(root, rows)
@@ -51,14 +54,14 @@ def a_run(folder: Path, model: str = "vertebra-cnn-lstm", seed: int = 0, **overr
     return open_run(folder / model, Setup(system, model, seed, "phantom", "studies", ""))
 
 
-def _vertebra(rng: np.random.Generator, broken: bool) -> tuple[np.ndarray, np.ndarray]:
+def _vertebra(rng: np.random.Generator, broken: bool, middle: bool) -> tuple[np.ndarray, np.ndarray]:
     """uint8 ``[5, 4, 32, 32]``: a bright disc in noise, with its mask; and ``[5, 32, 32]``, 255 in its gap."""
     j, i = np.mgrid[:SIZE, :SIZE] - (SIZE / 2 + rng.uniform(-2, 2, 2))[:, None, None]
     disc = j**2 + i**2 < rng.uniform(8, 11) ** 2
     pictures = rng.normal(60, 8, (SLICES, 3, SIZE, SIZE)) + 120 * disc
     gap = np.zeros((SLICES, SIZE, SIZE), np.uint8)
     if broken:
-        angle, first = rng.uniform(0, np.pi), rng.integers(0, SLICES - 1)
+        angle, first = rng.uniform(0, np.pi), rng.integers(*((1, SLICES // 2 + 1) if middle else (0, SLICES - 1)))
         line = np.abs(j * np.cos(angle) + i * np.sin(angle)) < 2.0
         pictures[first : first + 2, :, line & disc] -= 110
         gap[first : first + 2, line & disc] = 255

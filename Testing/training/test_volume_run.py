@@ -53,11 +53,22 @@ def alone():
         yield
 
 
-def test_made_up_necks_are_learnt_measured_and_tabled(tmp_path):
-    run = a_run(tmp_path, epochs=8, batch=1, learning_rate=0.003)
+def learnt(run: RunFolder):
     fit(run, CPU, lambda event: None)
     look(run, "val", "cpu")
-    metrics = measure(run, "val")
+    return measure(run, "val")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["resnet3d-18", "resnet3d-101"])
+def test_the_larger_3d_networks_learn(tmp_path, model):
+    metrics = learnt(a_run(tmp_path, model, epochs=8, batch=1, learning_rate=0.003))
+    assert metrics.figures["dice"].value > 0.25  # by chance a tenth
+
+
+def test_made_up_necks_are_learnt_measured_and_tabled(tmp_path):
+    run = a_run(tmp_path, epochs=8, batch=1, learning_rate=0.003)
+    metrics = learnt(run)
     assert metrics.figures["dice"].value > 0.4  # by chance a tenth
     assert metrics.figures["accuracy"].value > 0.8
     assert {"C1", "C7", "thoracic"} <= set(metrics.per_class)
