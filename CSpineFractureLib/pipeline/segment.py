@@ -80,13 +80,19 @@ def segment_levels(
     bone &= _box_cover(view, slices, place, step, hu.shape)
     check_cancelled()
     named = None if column is None else names_on(column, view, place, step)
-    if named is None or not _is_drawn(*named, levels, view, place, step):
-        bone |= _body_cores(levels, view, place, step, hu)  # marrow
-        markers = _markers(levels, view, place, step, bone)
-    else:
+    drawn = set() if named is None else _drawn(*named, levels, view, place, step)
+    others = {level.index + 1 for level in levels} - drawn
+    if others:
+        bone |= _body_cores(others, levels, view, place, step, hu)  # marrow
+    if drawn:
         names, certainty = named
         bone |= eroded((names > 0) & (names < BACKGROUND) & (certainty >= SURE_NAME))  # marrow
         markers = _mapped_markers(names, certainty, levels, bone)
+    if others:
+        by_height, height = _markers(levels, view, place, step, bone)
+        slabs = [level.slab_s for level in levels if level.index + 1 in others]
+        own = np.any([(height >= lower) & (height <= upper) for lower, upper in slabs], axis=0)
+        markers = np.where(own, by_height, markers) if drawn else by_height
     check_cancelled()
     work = np.where(bone, _flooded(hu, markers), 0).astype(np.uint8)
     check_cancelled()
@@ -99,22 +105,26 @@ def segment_levels(
     return labels
 
 
-def _is_drawn(
+def _drawn(
     names: np.ndarray, certainty: np.ndarray, levels: list[FusedLevel], view: CanonicalView, place: Place, step
-) -> bool:
-    """Whether the map names the middles of most bodies as they are named.
+) -> set[int]:
+    """The labels (1-7) of levels whose middles the map names as they are named; none where most bodies have another.
 
-    Where a scan shows only the lower end of a neck, it finds bodies and is sure of no name, or of another one. C1 has
-    no body.
+    Where a scan shows only the lower end of a neck, it finds bodies and is sure of no name, or of another one; where
+    the scan ends, it may not be sure of the last one. C1 has no body, and goes with the others.
     """
-    agreed = []
-    for level in (one for one in levels if one.index > 0):
+    bodies = [level for level in levels if level.index > 0]
+    drawn = set()
+    for level in bodies:
         middle = _work_index(view, place, step, level.center_ras)
         reach = [max(1, round(MIDDLE_MM / (t * s))) for t, s in zip(step, view.spacing_mm[::-1], strict=True)]
         around = tuple(slice(max(0, m - r), max(0, m + r + 1)) for m, r in zip(middle, reach, strict=True))
         own = (names[around] == level.index + 1) & (certainty[around] >= SURE_NAME)
-        agreed.append(own.size > 0 and own.mean() >= LEAST_NAMED)
-    return 2 * sum(agreed) >= len(agreed)
+        if own.size > 0 and own.mean() >= LEAST_NAMED:
+            drawn.add(level.index + 1)
+    if 2 * len(drawn) < len(bodies):
+        return set()
+    return drawn | {level.index + 1 for level in levels if level.index == 0}
 
 
 def _flooded(hu: np.ndarray, markers: np.ndarray) -> np.ndarray:
@@ -200,8 +210,8 @@ def _box_cover(view, slices, place, step, shape) -> np.ndarray:
     return cover
 
 
-def _markers(levels: list[FusedLevel], view, place, step, bone: np.ndarray) -> np.ndarray:
-    """Sure voxels of each level (1-7) and of the background (8), by their height along the column."""
+def _markers(levels: list[FusedLevel], view, place, step, bone: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sure voxels of each level (1-7) and of the background (8), by their height along the column, and that height."""
     r, a, s = _work_ras(view, place, step, bone.shape)
     line = ColumnLine.through(levels)
     r_mid, a_mid, slope, size = line.at(s)
@@ -223,17 +233,17 @@ def _markers(levels: list[FusedLevel], view, place, step, bone: np.ndarray) -> n
         dens = (s > levels[1].slab_s[1]) & (s < top + 2) & (np.abs(r - r_mid) < 3.5 * size)
         markers[dens & (np.abs(a - line.dens_a(s)) < 3.5 * size) & bone] = 2
     markers[~dilated(bone, 2)] = BACKGROUND
-    return markers
+    return markers, height
 
 
-def _body_cores(levels: list[FusedLevel], view, place, step, hu: np.ndarray) -> np.ndarray:
-    """Bool ``[k, j, i]``: the middle of each body below C1, which is bone though its marrow may be dark."""
+def _body_cores(labels: set[int], levels: list[FusedLevel], view, place, step, hu: np.ndarray) -> np.ndarray:
+    """Bool ``[k, j, i]``: the middles of the bodies of ``labels`` below C1, bone though the marrow may be dark."""
     r, a, s = _work_ras(view, place, step, hu.shape)
     r_mid, a_mid, slope, size = ColumnLine.through(levels).at(s)
     near = ((r - r_mid) / (CORE_MM[0] * size)) ** 2 + ((a - a_mid) / (CORE_MM[1] * size)) ** 2 <= 1
     height = s + (a - a_mid) * slope
     cores = np.zeros(hu.shape, bool)
-    for level in (one for one in levels if one.index > 0):
+    for level in (one for one in levels if one.index > 0 and one.index + 1 in labels):
         lower, upper = level.slab_s
         cores |= near & (np.abs(height - (lower + upper) / 2) <= (upper - lower) / 2 * SURE_SHARE)
     return cores & (hu > TISSUE_HU)

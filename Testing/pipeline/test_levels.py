@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from coded_phantom import dice
 
 from CSpineFractureLib.errors import Cancelled
 from CSpineFractureLib.phantom.plan import StudyPlan
@@ -101,6 +102,23 @@ def test_where_the_map_is_sure_of_no_name_segments_follow_from_the_heights(a_pha
     classes[0], classes[3] = 255 - sure, sure
     column = ColumnMap(classes, np.zeros((8, *classes.shape[1:]), np.float32), (0, 0, 0))
     np.testing.assert_array_equal(segment_levels(view, levels, kept, column), segment_levels(view, levels, kept))
+
+
+def test_a_level_that_the_map_is_not_sure_of_gets_its_segment_from_the_heights(a_phantom):
+    study, view = a_phantom
+    rows, heights, step = boxes_with_unsure_names(study, view)
+    kept = follow_column(rows, step)
+    levels = fuse(kept, heights, step)
+    last = levels[-1].index + 1
+    shape = coarse_hu(view.hu, view.spacing_mm).shape
+    near = np.ix_(*(np.linspace(0, n - 1, m).round().astype(int) for n, m in zip(view.hu.shape, shape, strict=True)))
+    names = study.labels[near]
+    names[names >= last] = 0
+    classes = np.where(names == np.arange(9)[:, None, None, None], 255, 0).astype(np.uint8)
+    column = ColumnMap(classes, np.zeros((8, *shape), np.float32), (0, 0, 0))
+    labels, by_height = segment_levels(view, levels, kept, column), segment_levels(view, levels, kept)
+    assert dice(labels, study.labels, last) > 0.9 * dice(by_height, study.labels, last) > 0.5
+    assert dice(labels, study.labels, last - 1) > 0.8
 
 
 @pytest.mark.parametrize("asked_before", [0, 1, 2, 3])
