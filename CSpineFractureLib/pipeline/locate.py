@@ -12,7 +12,7 @@ from CSpineFractureLib.pipeline.boxes2d import SliceBox
 from CSpineFractureLib.pipeline.column_search import ColumnMap
 from CSpineFractureLib.pipeline.decode import FLOOR, LevelSlab
 from CSpineFractureLib.pipeline.move_map import end_c7, move_map, rename_map
-from CSpineFractureLib.pipeline.name_bodies import HEIGHTS_MM, NamedBody, name_bodies
+from CSpineFractureLib.pipeline.name_bodies import HEIGHTS_MM, NAME_WEIGHT, NamedBody, name_bodies
 from CSpineFractureLib.volume.canonical import CanonicalView
 from CSpineFractureLib.volume.coarse_grid import GRID_MM
 
@@ -26,8 +26,9 @@ SEEN_MM, SEEN = 8.0, 0.4
 """YOLO must see one of the bodies as cervical, in slices so near and with such a score. In 44 real heads and chests
 without a neck (cut out of the marked CT) its best score at what the map takes for bodies is 0.25; in 67 copies of the
 same CT cut off above, below or at both ends, the least is 0.74."""
-YOLO_WEIGHT, REGRESSED_WEIGHT = 0.5, 2.5
-"""Of the evidence for names that YOLO and the level regressor give; chosen like the weights of ``name_bodies``."""
+YOLO_WEIGHT, REGRESSED_WEIGHT, BESIDE_WEIGHT = 0.5, 2.5, 0.35
+"""Of the evidence for names that YOLO and the level regressor give, and of the map's own names beside the latter;
+chosen like the weights of ``name_bodies``."""
 BOX_CLASS, BOX_PIXELS = 128, 4
 """Of 255: what belongs to a box; and the fewest such voxels of a level in a slice."""
 THORAX = 7
@@ -70,9 +71,11 @@ def bodies_of(
     heat = np.array([[_highest(one, place) for place in places] for one in column.heat]).reshape(len(column.heat), -1)
     ras = column.ras_of(np.array([_middle(column.heat.max(axis=0), place) for place in places]).reshape(-1, 3), view)
     further = YOLO_WEIGHT * np.array([_names_at(s, evidence, heights) for s in ras[:, 2]]).reshape(-1, len(heat)).T
+    named = NAME_WEIGHT
     if column.names is not None:
         further += REGRESSED_WEIGHT * column.names
-    bodies = name_bodies(places * np.array(GRID_MM), heat, further)
+        named = BESIDE_WEIGHT
+    bodies = name_bodies(places * np.array(GRID_MM), heat, further, named)
     return bodies, _middles(bodies, ras)
 
 

@@ -49,7 +49,9 @@ class NamedBody:
     confidence: float
 
 
-def name_bodies(places_mm: np.ndarray, heat: np.ndarray, further: np.ndarray | None = None) -> list[NamedBody]:
+def name_bodies(
+    places_mm: np.ndarray, heat: np.ndarray, further: np.ndarray | None = None, name_weight: float = NAME_WEIGHT
+) -> list[NamedBody]:
     """The chain of bodies from top to bottom; empty without places.
 
     Parameters
@@ -60,6 +62,8 @@ def name_bodies(places_mm: np.ndarray, heat: np.ndarray, further: np.ndarray | N
         ``[8, n]``: heat 0..1 of C1-C7 and T1 at each place.
     further
         ``[8, n]``: weighted evidence for each name at each place from other sources, added to that of the heat.
+    name_weight
+        Of the evidence for names that the heat gives.
     """
     count = places_mm.shape[0]
     if count == 0:
@@ -67,7 +71,7 @@ def name_bodies(places_mm: np.ndarray, heat: np.ndarray, further: np.ndarray | N
     share = np.clip(heat / FULL_HEAT, 1e-3, 1.0)
     body = share.max(axis=0)
     names = np.log(len(heat) * (heat + HEAT_FLOOR) / (heat + HEAT_FLOOR).sum(axis=0))
-    gain = BODY_WEIGHT * np.log(body / WORTH) + NAME_WEIGHT * names
+    gain = BODY_WEIGHT * np.log(body / WORTH) + name_weight * names
     if further is not None:
         gain += further
     distance = np.linalg.norm(places_mm[:, None] - places_mm[None], axis=2)

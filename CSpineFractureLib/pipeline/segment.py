@@ -11,6 +11,7 @@ the CT's own grid, where the rim is cut at half maximum.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
@@ -41,9 +42,13 @@ SINK = 0.4
 MIDLINE_MM, MIDLINE_FADE_MM = 11.0, 6.0
 """Laminae and spinous processes hang; pillars and transverse processes farther out stay at the height of their body."""
 SURE_SHARE = 0.55
+BODY_DEPTH_MM = 8.2
+"""From the middle of a body to its rear wall, in a person of mean size."""
 CORE_MM, TISSUE_HU = (5.5, 5.0), 0.0
 """Half the breadth and depth of the part of a body that is filled, and what is no air."""
 ABOVE_MM, BELOW_MM = 4.0, 4.0
+BODY_MM, UP_MM, DOWN_MM, DENS_MM = 6.0, 12.0, 25.0, 4.0
+"""How far over its slab a body reaches, and arches and processes upwards and downwards; and the dens over C1."""
 SURE_NAME, SURE_BACKGROUND = 178, 242
 """Of 255: from which probability a voxel of the map is a marker."""
 MIDDLE_MM, LEAST_NAMED = 4.0, 0.25
@@ -82,14 +87,16 @@ def segment_levels(
     named = None if column is None else names_on(column, view, place, step)
     drawn = set() if named is None else _drawn(*named, levels, view, place, step)
     others = {level.index + 1 for level in levels} - drawn
+    spot = _spots(levels, view, place, step, hu.shape)
     if others:
-        bone |= _body_cores(others, levels, view, place, step, hu)  # marrow
+        bone |= _body_cores(others, levels, spot, hu)  # marrow
     if drawn:
         names, certainty = named
         bone |= eroded((names > 0) & (names < BACKGROUND) & (certainty >= SURE_NAME))  # marrow
         markers = _mapped_markers(names, certainty, levels, bone)
+        _trim(markers, levels, spot)
     if others:
-        by_height, height = _markers(levels, view, place, step, bone)
+        by_height, height = _markers(levels, spot, bone)
         slabs = [level.slab_s for level in levels if level.index + 1 in others]
         own = np.any([(height >= lower) & (height <= upper) for lower, upper in slabs], axis=0)
         markers = np.where(own, by_height, markers) if drawn else by_height
@@ -97,6 +104,7 @@ def segment_levels(
     work = np.where(bone, _flooded(hu, markers), 0).astype(np.uint8)
     check_cancelled()
     work[work == BACKGROUND] = 0
+    _trim(work, levels, spot)
     work = _tidy(work, levels, float(np.prod([s * t for s, t in zip(step, view.spacing_mm[::-1], strict=True)])))
     check_cancelled()
     _to_canonical(work, view, labels, place, step, threshold)
@@ -210,42 +218,74 @@ def _box_cover(view, slices, place, step, shape) -> np.ndarray:
     return cover
 
 
-def _markers(levels: list[FusedLevel], view, place, step, bone: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sure voxels of each level (1-7) and of the background (8), by their height along the column, and that height."""
-    r, a, s = _work_ras(view, place, step, bone.shape)
-    line = ColumnLine.through(levels)
-    r_mid, a_mid, slope, size = line.at(s)
-    behind = np.maximum(0.0, a_mid - 8.2 * size - a)
-    beside = np.clip((np.abs(r - r_mid) / size - MIDLINE_MM) / MIDLINE_FADE_MM, 0.0, 1.0)
+class Spots(NamedTuple):
+    """Where the work voxels lie along the column, float32 ``[k, j, i]``, mm.
+
+    ``beside`` and ``before`` its axis, ``behind`` the bodies (0 in them), ``s`` in the scan; ``height`` along the axis,
+    which is S at the axis. ``size`` is the person's.
+    """
+
+    beside: np.ndarray
+    before: np.ndarray
+    behind: np.ndarray
+    s: np.ndarray
+    height: np.ndarray
+    size: float
+
+
+def _spots(levels: list[FusedLevel], view: CanonicalView, place: Place, step, shape) -> Spots:
+    r, a, s = _work_ras(view, place, step, shape)
+    r_mid, a_mid, slope, size = ColumnLine.through(levels).at(s)
+    before = a - a_mid
+    return Spots(r - r_mid, before, np.maximum(0.0, -before - BODY_DEPTH_MM * size), s, s + before * slope, size)
+
+
+def _trim(labels: np.ndarray, levels: list[FusedLevel], spot: Spots) -> None:
+    """Take away, in place, what lies too far above or below its own level to belong to it."""
+    slabs, places = {level.index: level.slab_s for level in levels}, label_places(labels)
+    for index, (lower, upper) in slabs.items():
+        if index + 1 not in places:
+            continue
+        place = places[index + 1]
+        height, behind = spot.height[place], spot.behind[place] > 0
+        top = slabs[0][1] + DENS_MM if index == 1 and 0 in slabs else upper + BODY_MM
+        low = np.where(behind, lower - DOWN_MM, lower - BODY_MM)
+        far = (height < low) | (height > np.where(behind, upper + UP_MM, top))
+        labels[place][far & (labels[place] == index + 1)] = 0
+
+
+def _markers(levels: list[FusedLevel], spot: Spots, bone: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sure voxels of each level (1-7) and of the background (8), by their height along the column, and that height,
+    in which arches and processes are raised to their bodies."""
+    s, size = spot.s, spot.size
+    beside = np.clip((np.abs(spot.beside) / size - MIDLINE_MM) / MIDLINE_FADE_MM, 0.0, 1.0)
     beside *= s < next((level.slab_s[1] for level in levels if level.index > 1), -np.inf)
-    height = s + (a - a_mid) * slope + np.minimum(SINK * behind, 12.0) * (1.0 - beside)
+    height = spot.height + np.minimum(SINK * spot.behind, 12.0) * (1.0 - beside)
     markers = np.zeros(bone.shape, np.uint8)
     for level in levels:
         lower, upper = level.slab_s
         middle, half = (lower + upper) / 2, (upper - lower) / 2 * SURE_SHARE
         sure = (np.abs(height - middle) <= half) & bone
         if level.index == 0:
-            sure &= (behind < OCCIPUT_BEHIND_MM * size) | (height < middle - half / 2)
+            sure &= (spot.behind < OCCIPUT_BEHIND_MM * size) | (height < middle - half / 2)
         markers[sure] = level.index + 1
     top, bottom = levels[0].slab_s[1], levels[-1].slab_s[0]
     markers[(height > top + ABOVE_MM) | (height < bottom - BELOW_MM)] = BACKGROUND
     if levels[0].index == 0 and len(levels) > 1 and levels[1].index == 1:
-        dens = (s > levels[1].slab_s[1]) & (s < top + 2) & (np.abs(r - r_mid) < 3.5 * size)
-        markers[dens & (np.abs(a - line.dens_a(s)) < 3.5 * size) & bone] = 2
+        dens = (s > levels[1].slab_s[1]) & (s < top + 2) & (np.abs(spot.beside) < 3.5 * size)
+        markers[dens & (np.abs(spot.before) < 3.5 * size) & bone] = 2
     markers[~dilated(bone, 2)] = BACKGROUND
     return markers, height
 
 
-def _body_cores(labels: set[int], levels: list[FusedLevel], view, place, step, hu: np.ndarray) -> np.ndarray:
+def _body_cores(labels: set[int], levels: list[FusedLevel], spot: Spots, hu: np.ndarray) -> np.ndarray:
     """Bool ``[k, j, i]``: the middles of the bodies of ``labels`` below C1, bone though the marrow may be dark."""
-    r, a, s = _work_ras(view, place, step, hu.shape)
-    r_mid, a_mid, slope, size = ColumnLine.through(levels).at(s)
-    near = ((r - r_mid) / (CORE_MM[0] * size)) ** 2 + ((a - a_mid) / (CORE_MM[1] * size)) ** 2 <= 1
-    height = s + (a - a_mid) * slope
+    size = spot.size
+    near = (spot.beside / (CORE_MM[0] * size)) ** 2 + (spot.before / (CORE_MM[1] * size)) ** 2 <= 1
     cores = np.zeros(hu.shape, bool)
     for level in (one for one in levels if one.index > 0 and one.index + 1 in labels):
         lower, upper = level.slab_s
-        cores |= near & (np.abs(height - (lower + upper) / 2) <= (upper - lower) / 2 * SURE_SHARE)
+        cores |= near & (np.abs(spot.height - (lower + upper) / 2) <= (upper - lower) / 2 * SURE_SHARE)
     return cores & (hu > TISSUE_HU)
 
 

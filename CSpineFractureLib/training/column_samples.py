@@ -26,6 +26,8 @@ NEAR_SD_MM, FAR_MM, FAR_SHARE = 9.0, 55.0, 0.2
 COARSER, PLANNING, CORD, CUT = 0.55, 0.45, 0.15, 0.4
 """Shares of visits with less resolution, with tissue only in a region as in planning CT, with nothing but the cord
 below some level as there too, and with an end cut off."""
+PIECE, PIECE_MM = 0.3, (40.0, 90.0)
+"""Share of visits to a scan that shows a piece of the neck only, and its height."""
 CORD_BEHIND_MM, CORD_RADIUS_MM = (14.0, 24.0), (6.0, 12.0)
 """Of the tube around the cord: how far behind the middles of the bodies, and how wide."""
 BODY_ROWS = 3
@@ -91,6 +93,9 @@ def _offsets(count: int, rng: np.random.Generator) -> np.ndarray:
 
 def _cut(rng: np.random.Generator) -> tuple[float, float]:
     """Lowest and highest mm of a picture, from its middle, that the scan holds."""
+    if rng.random() < PIECE:
+        middle, height = rng.uniform(-45, 45), rng.uniform(*PIECE_MM)
+        return middle - height / 2, middle + height / 2
     low = rng.uniform(-75, 15) if rng.random() < CUT else -np.inf
     high = rng.uniform(-15, 75) if rng.random() < CUT else np.inf
     return low, high
