@@ -32,6 +32,8 @@ chosen like the weights of ``name_bodies``."""
 BOX_CLASS, BOX_PIXELS = 128, 4
 """Of 255: what belongs to a box; and the fewest such voxels of a level in a slice."""
 THORAX = 7
+SIZES = (0.85, 1.2)
+"""Of people, against the usual heights."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ def locate(
     shown = [float(middle[2]) for body, middle in zip(bodies, middles, strict=True) if body.level < THORAX]
     if not _is_neck(shown, evidence, heights):
         return [], column
-    return at_discs(with_slabs(bodies, middles), column, view)
+    ends = tuple(sorted(float(view.ras_of(np.array([0, 0, k]))[2]) for k in (0, view.hu.shape[0] - 1)))
+    return at_discs(with_slabs(bodies, beyond_the_scan(bodies, middles, ends)), column, view)
 
 
 def _is_neck(shown_s: list[float], evidence: np.ndarray, heights: np.ndarray) -> bool:
@@ -87,6 +90,25 @@ def _middles(bodies: list[NamedBody], ras: np.ndarray) -> np.ndarray:
     ends = np.cumsum([0.0, *(HEIGHTS_MM[body.level] for body in bodies)])
     along, found = (ends[:-1] + ends[1:]) / 2, ras[[bodies[n].place for n in seen]]
     return np.stack([np.interp(along, along[seen], found[:, axis]) for axis in range(3)], axis=1)
+
+
+def beyond_the_scan(bodies: list[NamedBody], middles: np.ndarray, ends: tuple[float, float]) -> np.ndarray:
+    """``middles`` ``[n, 3]`` with that of a first or last body which an end of the scan cuts as far away as is usual.
+
+    What is left of it seems to have its middle nearer to its neighbour. ``ends``: lowest and highest S (RAS mm).
+    """
+    levels = np.array([body.level for body in bodies])
+    heights = np.array(HEIGHTS_MM)[levels]
+    usual, found = (heights[:-1] + heights[1:]) / 2, -np.diff(middles[:, 2])
+    moved = middles.copy()
+    for own, other, end, down in ((-1, -2, ends[0], 1), (0, 1, ends[1], -1)):
+        inner = [n for n in range(len(usual)) if n != own % len(usual)] if len(usual) > 1 else []
+        if not inner or levels[own] == 0 or abs(middles[own, 2] - end) >= heights[own] / 2:
+            continue
+        size = np.clip(np.median(found[inner] / usual[inner]), *SIZES)
+        away = max(size * (heights[own] + heights[other]) / 2, abs(middles[other, 2] - middles[own, 2]))
+        moved[own, 2] = middles[other, 2] - down * away
+    return moved
 
 
 def _names_at(s: float, evidence: np.ndarray, heights: np.ndarray) -> np.ndarray:
@@ -172,6 +194,8 @@ def at_discs(
     along = place_borders(line, names, np.array([levels[0].slab_s[1], *inner, levels[-1].slab_s[0]]))
     borders, middles = line.point_at(along), line.point_at((along[:-1] + along[1:]) / 2)
     found = []
+    lowest, highest = sorted(float(view.ras_of(np.array([0, 0, k]))[2]) for k in (0, view.hu.shape[0] - 1))
+    middles[:, 2] = np.clip(middles[:, 2], lowest, highest)
     for n, level in enumerate(levels):
         forward = level.center_ras[1] - line.point_at(line.along_at(level.center_ras[2]))[1]
         slab_s = (float(borders[n + 1, 2]), float(borders[n, 2]))

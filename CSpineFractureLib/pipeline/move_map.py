@@ -18,6 +18,8 @@ AROUND = (0, 2, 1)
 ASKED = (3, 5, 3)
 """Voxels of the map around the middle of a body that say its name."""
 C7, THORACIC = 7, 8
+LEAST_BONE = 128
+"""Of 255: from which share a voxel is bone that has a name."""
 MOST_MOVED_MM = 16.0
 """Nearly a whole level: what is named wrongly by more is renamed."""
 BODY_DEPTH_MM, BODY_SIDE_MM, BELOW_MM = 11.0, 16.0, 2.0
@@ -53,6 +55,9 @@ def move_map(
 ) -> ColumnMap:
     """The map with its slices shifted: by how much follows from the borders, and from there linearly between them.
 
+    Only bodies move; around them bone stays where it is, and its names move over it, for the network sees arches and
+    processes well where it has bodies too high or too low.
+
     Parameters
     ----------
     line
@@ -78,8 +83,27 @@ def move_map(
     source = k + np.interp(k, new, old - new)
     low = np.clip(np.floor(source).astype(int), 0, len(k) - 1)
     high, share = np.minimum(low + 1, len(k) - 1), np.clip(source - low, 0, 1).astype(np.float32)[None, :, None, None]
-    classes = column.classes[:, low] * (1 - share) + column.classes[:, high] * share
-    return replace(column, classes=np.rint(classes).astype(np.uint8))
+    moved = column.classes[:, low] * (1 - share) + column.classes[:, high] * share
+    moved = np.where(_near_line(column, index), moved, _renamed(column.classes, moved))
+    return replace(column, classes=np.rint(moved).astype(np.uint8))
+
+
+def _renamed(classes: np.ndarray, moved: np.ndarray) -> np.ndarray:
+    """``classes`` with the names of ``moved`` on what is bone in both, float32."""
+    names = moved[1:].sum(axis=0, keepdims=True)
+    bone = classes[1:].sum(axis=0, dtype=np.float32, keepdims=True)
+    renamed = np.where(names >= LEAST_BONE, moved[1:] * (bone / np.maximum(names, 1)), classes[1:])
+    return np.concatenate([classes[:1].astype(np.float32), renamed])
+
+
+def _near_line(column: ColumnMap, index: np.ndarray) -> np.ndarray:
+    """Bool ``[k, j, i]``: the voxels of the map around the line ``index`` ``[n, 3]`` that bodies may take."""
+    mm = index * GRID_MM
+    k, j, i = (np.arange(n) * step for n, step in zip(column.classes.shape[1:], GRID_MM, strict=True))
+    order = np.argsort(mm[:, 0])
+    line_j, line_i = (np.interp(k, mm[order, 0], mm[order, axis]) for axis in (1, 2))
+    near = np.abs(j - line_j[:, None])[:, :, None] <= BODY_DEPTH_MM
+    return near & (np.abs(i - line_i[:, None])[:, None, :] <= BODY_SIDE_MM)
 
 
 def end_c7(column: ColumnMap, view: CanonicalView, line: BodyLine, border_ras: np.ndarray) -> ColumnMap:
@@ -93,10 +117,7 @@ def end_c7(column: ColumnMap, view: CanonicalView, line: BodyLine, border_ras: n
     down = index[min(at + 1, len(index) - 1)] - index[max(at - 1, 0)]
     down /= np.linalg.norm(down)
     k, j, i = (np.arange(n) * mm for n, mm in zip(column.classes.shape[1:], GRID_MM, strict=True))
-    order = np.argsort(index[:, 0])
-    line_j, line_i = (np.interp(k, index[order, 0], index[order, axis]) for axis in (1, 2))
-    near = np.abs(j - line_j[:, None])[:, :, None] <= BODY_DEPTH_MM
-    near = near & (np.abs(i - line_i[:, None])[:, None, :] <= BODY_SIDE_MM)
+    near = _near_line(column, index / GRID_MM)
     away = (k - border[0])[:, None, None] * down[0] + (j - border[1])[None, :, None] * down[1]
     other = near & (away + (i - border[2])[None, None, :] * down[2] > BELOW_MM)
     classes = column.classes.copy()

@@ -95,6 +95,25 @@ def test_a_map_that_lies_too_high_or_low_comes_to_the_borders_and_c1_stays(rows)
     assert moved.corner == column.corner
 
 
+def test_arches_stay_where_they_are_when_bodies_move():
+    volume, middles = a_neck()
+    view, levels = CanonicalView.of(volume), np.arange(7)
+    labels = np.zeros(view.hu.shape, np.uint8)
+    for n, (_, _, k) in enumerate(np.rint(view.ijk_of(middles)).astype(int)):
+        labels[k - 4 : k + 5, 30:46, 27:43] = n + 1
+    arches = np.zeros_like(labels)
+    arches[:, :16] = labels[:, 30:46]
+    seen = coarse_labels(arches, view.spacing_mm)
+    bodies = np.roll(coarse_labels(labels, view.spacing_mm), 3, axis=0)
+    seen[bodies > 0] = bodies[bodies > 0]
+    classes = np.stack([(seen == n) * 255 for n in range(9)]).astype(np.uint8)
+    column = ColumnMap(classes, np.zeros((8, *seen.shape), np.float32), (0, 0, 0))
+    line = body_line(view, middles[:7], levels)
+    moved = move_map(column, view, line, levels, line.point_at(line.along_at(expected_s(middles[:7], 0))))
+    away = seen.shape[1] // 4
+    np.testing.assert_array_equal(moved.classes[0, :, :away] >= 128, column.classes[0, :, :away] >= 128)
+
+
 def named_map(view: CanonicalView, middles: np.ndarray, names: list[int]) -> ColumnMap:
     """Blocks of sure names (1-8) around middles, background elsewhere."""
     labels = np.zeros(view.hu.shape, np.uint8)

@@ -9,7 +9,8 @@ import pytest
 from made_neck import BLOCK_HU, a_context, a_neck
 
 from CSpineFractureLib.pipeline.column_search import ColumnMap, candidates, map_column, names_on
-from CSpineFractureLib.pipeline.locate import locate, map_boxes, slabs_of
+from CSpineFractureLib.pipeline.locate import beyond_the_scan, locate, map_boxes, slabs_of
+from CSpineFractureLib.pipeline.name_bodies import NamedBody
 from CSpineFractureLib.volume.canonical import CanonicalView
 from CSpineFractureLib.volume.ct_volume import CTVolume
 
@@ -47,6 +48,17 @@ def test_a_body_that_the_map_does_not_show_lies_between_its_neighbours(context):
     assert [level.level for level in levels] == [0, 1, 2, 3, 4, 5, 6]
     assert np.linalg.norm((levels[3].center_ras - middles[3])[1:]) < 4.0
     assert levels[3].confidence < 0.5
+
+
+@pytest.mark.parametrize(
+    ("lowest", "moved"),
+    [(-200.0, [0.0, -18.0, -36.0, -44.0]), (-50.0, [0.0, -18.0, -36.0, -54.0])],  # C6 whole, and cut
+)
+def test_the_middle_of_a_body_that_the_scan_cuts_lies_as_far_away_as_is_usual(lowest, moved):
+    bodies = [NamedBody(level, n, 1.0, 1.0) for n, level in enumerate((2, 3, 4, 5))]
+    middles = np.array([[0.0, 0.0, s] for s in (0.0, -18.0, -36.0, -44.0)])
+    found = beyond_the_scan(bodies, middles, (lowest, 200.0))
+    np.testing.assert_allclose(found[:, 2], moved, atol=2.0)
 
 
 def test_the_map_knows_its_own_slices_alone():
