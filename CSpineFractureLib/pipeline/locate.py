@@ -32,8 +32,9 @@ chosen like the weights of ``name_bodies``."""
 BOX_CLASS, BOX_PIXELS = 128, 4
 """Of 255: what belongs to a box; and the fewest such voxels of a level in a slice."""
 THORAX = 7
-SIZES = (0.85, 1.2)
-"""Of people, against the usual heights."""
+CUT_SHARE, SIZES = 0.3, (0.85, 1.2)
+"""How near to an end of the scan, of its usual height, the middle of a body lies that is cut by it; and sizes of
+people, against the usual heights."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def beyond_the_scan(bodies: list[NamedBody], middles: np.ndarray, ends: tuple[fl
     moved = middles.copy()
     for own, other, end, down in ((-1, -2, ends[0], 1), (0, 1, ends[1], -1)):
         inner = [n for n in range(len(usual)) if n != own % len(usual)] if len(usual) > 1 else []
-        if not inner or levels[own] == 0 or abs(middles[own, 2] - end) >= heights[own] / 2:
+        if not inner or levels[own] == 0 or abs(middles[own, 2] - end) > CUT_SHARE * heights[own]:
             continue
         size = np.clip(np.median(found[inner] / usual[inner]), *SIZES)
         away = max(size * (heights[own] + heights[other]) / 2, abs(middles[other, 2] - middles[own, 2]))
