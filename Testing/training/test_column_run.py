@@ -55,7 +55,7 @@ def alone():
 
 def test_made_up_necks_are_learnt_and_measured(tmp_path, monkeypatch):
     gentle = {"TURN_DEG": (4, 2, 2), "SCALE": (0.95, 1.05), "OFF_MM": (6, 6, 2), "FAR_SHARE": 0.0}
-    for name, value in {**gentle, "COARSER": 0, "PLANNING": 0, "CUT": 0}.items():
+    for name, value in {**gentle, "COARSER": 0, "PLANNING": 0, "CUT": 0, "PIECE": 0}.items():
         monkeypatch.setattr(column_samples, name, value)
     run = a_run(tmp_path, epochs=50, studies=12, batch=6)
     fit(run, CPU, lambda event: None)

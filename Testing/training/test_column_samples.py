@@ -36,6 +36,7 @@ def test_a_body_outside_the_stored_tissue_gives_no_heat(monkeypatch):
     monkeypatch.setattr(column_samples, "PLANNING", 0.0)
     monkeypatch.setattr(column_samples, "CORD", 1.0)
     monkeypatch.setattr(column_samples, "CUT", 0.0)
+    monkeypatch.setattr(column_samples, "PIECE", 0.0)
     cold = 0
     for seed in range(12):
         made = draw_slices(a_volume(), 2, 96, np.random.default_rng(seed))
@@ -50,6 +51,19 @@ def test_a_body_outside_the_stored_tissue_gives_no_heat(monkeypatch):
                     cold += 1
         assert (made.labels[air] == 0).all()
     assert cold > 12
+
+
+def test_a_piece_of_a_neck_is_as_high_as_said_and_shows_nothing_beyond(monkeypatch):
+    for name, value in {"PIECE": 1.0, "PLANNING": 0.0, "CORD": 0.0, "FAR_SHARE": 0.0}.items():
+        monkeypatch.setattr(column_samples, name, value)
+    least, most = column_samples.PIECE_MM
+    for seed in range(4):
+        made = draw_slices(a_volume(), 1, 96, np.random.default_rng(seed))
+        shown = np.flatnonzero((made.images[0].amax(dim=0) > 0).any(dim=1).numpy())
+        assert 2 * len(shown) <= most + 2  # rows of 2 mm
+        assert not made.labels[0, : shown[0]].any()
+        assert not made.heat[0, :, shown[-1] + 1 :].any()
+    assert least < most
 
 
 def test_unknown_voxels_change_neither_loss_nor_figures():
