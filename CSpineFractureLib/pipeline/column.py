@@ -37,7 +37,3 @@ class ColumnLine:
             return np.full_like(s, self.r[0]), np.full_like(s, self.a[0]), np.zeros_like(s), self.size
         slope = np.clip(np.gradient(self.a, self.s), -0.7, 0.7)
         return (*(np.interp(s, self.s, v).astype(np.float32) for v in (self.r, self.a, slope)), self.size)
-
-    def dens_a(self, s: np.ndarray) -> np.ndarray:
-        """A (mm) of the axis at heights ``s``, where the dens stands."""
-        return np.interp(s, self.s, self.a).astype(np.float32)

@@ -13,6 +13,7 @@ from CSpineFractureLib.findings.study_result import ModelInfo
 from CSpineFractureLib.notice import Notice
 from CSpineFractureLib.pipeline.context import Event, RunContext
 from CSpineFractureLib.pipeline.profiles import get_profile, runnable_profile
+from CSpineFractureLib.pipeline.upright import run_upright
 from CSpineFractureLib.volume.ct_volume import CTVolume
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class Engine:
                 context.load(task)
                 context.progress("models", done, len(tasks), "Loading the models")
         with closing(context):
-            output = function(volume, context)
+            output = run_upright(function, volume, context)
         context.check_cancelled()
         _complete(output, volume, context)
         return volume, output

@@ -59,8 +59,12 @@ def locate(
     shown = [float(middle[2]) for body, middle in zip(bodies, middles, strict=True) if body.level < THORAX]
     if not _is_neck(shown, evidence, heights):
         return [], column
-    ends = tuple(sorted(float(view.ras_of(np.array([0, 0, k]))[2]) for k in (0, view.hu.shape[0] - 1)))
-    return at_discs(with_slabs(bodies, beyond_the_scan(bodies, middles, ends)), column, view)
+    return at_discs(with_slabs(bodies, beyond_the_scan(bodies, middles, _ends_s(view))), column, view)
+
+
+def _ends_s(view: CanonicalView) -> tuple[float, float]:
+    """S of the lowest and of the highest slice, RAS mm."""
+    return tuple(float(view.ras_of(np.array([0, 0, k]))[2]) for k in (0, view.hu.shape[0] - 1))
 
 
 def _is_neck(shown_s: list[float], evidence: np.ndarray, heights: np.ndarray) -> bool:
@@ -195,8 +199,7 @@ def at_discs(
     along = place_borders(line, names, np.array([levels[0].slab_s[1], *inner, levels[-1].slab_s[0]]))
     borders, middles = line.point_at(along), line.point_at((along[:-1] + along[1:]) / 2)
     found = []
-    lowest, highest = sorted(float(view.ras_of(np.array([0, 0, k]))[2]) for k in (0, view.hu.shape[0] - 1))
-    middles[:, 2] = np.clip(middles[:, 2], lowest, highest)
+    middles[:, 2] = np.clip(middles[:, 2], *_ends_s(view))
     for n, level in enumerate(levels):
         forward = level.center_ras[1] - line.point_at(line.along_at(level.center_ras[2]))[1]
         slab_s = (float(borders[n + 1, 2]), float(borders[n, 2]))

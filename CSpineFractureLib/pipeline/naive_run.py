@@ -43,6 +43,7 @@ from CSpineFractureLib.pipeline.classify import CLASSIFIER, FRACTURES
 from CSpineFractureLib.pipeline.context import RunContext
 from CSpineFractureLib.pipeline.find_levels import DETECTOR
 from CSpineFractureLib.pipeline.slice_images import WholeSlices, slice_input
+from CSpineFractureLib.pipeline.upright import run_upright
 from CSpineFractureLib.volume.canonical import CanonicalView
 from CSpineFractureLib.volume.read import read_volume
 
@@ -112,7 +113,7 @@ class NaiveEngine:
             for network in networks.values():
                 network.looked_at = 0
             start = time.perf_counter()
-            output = two_stage.run(volume, context)
+            output = run_upright(two_stage.run, volume, context)
             taken = time.perf_counter() - start
             seconds = dict(context.timings_s)
             seconds["other"] = max(0.0, taken - sum(seconds.values()) + seconds["read"] + seconds["models"])

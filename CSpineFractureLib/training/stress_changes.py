@@ -125,14 +125,26 @@ def tilted(volume: CTVolume, marks: Marks, rng: np.random.Generator, degrees: fl
 
     Positive ``degrees`` bow the head forward. What leaves the field of view is lost; -1024 HU come in from outside.
     """
+    turn = _turn_about_r(marks, degrees)
+    moved = replace(volume, ijk_to_ras=turn @ volume.ijk_to_ras)
+    changed = resample_like(moved, volume.ijk_to_ras, volume.shape_kji)
+    return changed, inside(changed, {level: turn[:3, :3] @ mark + turn[:3, 3] for level, mark in marks.items()})
+
+
+def tilted_gantry(volume: CTVolume, marks: Marks, rng: np.random.Generator, degrees: float) -> Changed:
+    """The slices turned about the left-right axis through the middle of the marks; the patient stays as he lies."""
+    changed = resample_like(volume, _turn_about_r(marks, degrees) @ volume.ijk_to_ras, volume.shape_kji)
+    return changed, inside(changed, marks)
+
+
+def _turn_about_r(marks: Marks, degrees: float) -> np.ndarray:
+    """4x4: a turn of RAS mm about the middle of the marks; positive ``degrees`` move what lies above it forward."""
     pivot = np.mean(list(marks.values()), axis=0)
     cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     turn = np.eye(4)
     turn[1:3, 1:3] = [[cosine, sine], [-sine, cosine]]
     turn[:3, 3] = pivot - turn[:3, :3] @ pivot
-    moved = replace(volume, ijk_to_ras=turn @ volume.ijk_to_ras)
-    changed = resample_like(moved, volume.ijk_to_ras, volume.shape_kji)
-    return changed, inside(changed, {level: turn[:3, :3] @ mark + turn[:3, 3] for level, mark in marks.items()})
+    return turn
 
 
 CHANGES: dict[str, Change] = {
@@ -146,6 +158,8 @@ CHANGES: dict[str, Change] = {
     **{f"noise-{hu}hu": partial(noisy, sd_hu=hu) for hu in NOISE_HU},
     "tilt-forward": partial(tilted, degrees=TILT_DEG),
     "tilt-back": partial(tilted, degrees=-TILT_DEG),
+    "gantry-forward": partial(tilted_gantry, degrees=TILT_DEG),
+    "gantry-back": partial(tilted_gantry, degrees=-TILT_DEG),
 }
 """The kinds of changes by name."""
 

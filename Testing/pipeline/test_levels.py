@@ -54,6 +54,14 @@ def boxes_with_unsure_names(study, view, doubt=0.9, seed=0):
     return rows, np.array(heights), abs(heights[1] - heights[0])
 
 
+def map_of(names, view):
+    """The map of a network that is sure of the ``names`` (0-8) of a view's voxels."""
+    shape = coarse_hu(view.hu, view.spacing_mm).shape
+    near = np.ix_(*(np.linspace(0, n - 1, m).round().astype(int) for n, m in zip(view.hu.shape, shape, strict=True)))
+    classes = np.where(names[near] == np.arange(9)[:, None, None, None], 255, 0).astype(np.uint8)
+    return ColumnMap(classes, np.zeros((8, *shape), np.float32), (0, 0, 0))
+
+
 def test_levels_are_named_in_order_although_single_boxes_are_unsure(a_phantom):
     study, view = a_phantom
     rows, heights, step = boxes_with_unsure_names(study, view)
@@ -110,15 +118,21 @@ def test_a_level_that_the_map_is_not_sure_of_gets_its_segment_from_the_heights(a
     kept = follow_column(rows, step)
     levels = fuse(kept, heights, step)
     last = levels[-1].index + 1
-    shape = coarse_hu(view.hu, view.spacing_mm).shape
-    near = np.ix_(*(np.linspace(0, n - 1, m).round().astype(int) for n, m in zip(view.hu.shape, shape, strict=True)))
-    names = study.labels[near]
-    names[names >= last] = 0
-    classes = np.where(names == np.arange(9)[:, None, None, None], 255, 0).astype(np.uint8)
-    column = ColumnMap(classes, np.zeros((8, *shape), np.float32), (0, 0, 0))
+    column = map_of(np.where(study.labels < last, study.labels, 0), view)
     labels, by_height = segment_levels(view, levels, kept, column), segment_levels(view, levels, kept)
     assert dice(labels, study.labels, last) > 0.9 * dice(by_height, study.labels, last) > 0.5
     assert dice(labels, study.labels, last - 1) > 0.8
+
+
+def test_what_the_map_names_far_from_its_level_is_not_drawn(a_phantom):
+    study, view = a_phantom
+    rows, heights, step = boxes_with_unsure_names(study, view)
+    kept = follow_column(rows, step)
+    levels = fuse(kept, heights, step)
+    astray = np.where(study.labels == 8, 3, study.labels)  # the first thoracic vertebra is said to be C3
+    labels, right = (segment_levels(view, levels, kept, map_of(names, view)) for names in (astray, study.labels))
+    assert (labels[study.labels == 8] == 3).sum() == 0
+    assert dice(labels, right, 3) > 0.99
 
 
 @pytest.mark.parametrize("asked_before", [0, 1, 2, 3])

@@ -113,6 +113,37 @@ def test_the_order_of_storage_does_not_change_the_findings(engine, phantom, usua
     assert np.array_equal(np.flip(np.transpose(output.labels, np.argsort(order)), flips), usual.labels)
 
 
+@pytest.mark.parametrize(("pitch_deg", "yaw_deg"), [(20, 0), (-15, 10), (35, -20)])
+def test_a_scan_that_lies_obliquely_has_the_same_findings_turned(engine, phantom, usual, pitch_deg, yaw_deg):
+    turn = np.eye(4)
+    for first, second, degrees in ((1, 2, pitch_deg), (0, 1, yaw_deg)):
+        c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+        one = np.eye(4)
+        one[[first, first, second, second], [first, second, first, second]] = [c, -s, s, c]
+        turn = one @ turn
+    turn[:3, 3] = (20, -300, 75)
+    matrix = turn @ phantom.ijk_to_ras
+    output = engine.run_study(CTVolume(phantom.hu, matrix), "two-stage")[1]
+    assert np.array_equal(output.labels, usual.labels)
+    assert np.array_equal(output.cam, usual.cam)
+    np.testing.assert_allclose(output.cam_ijk_to_ras, turn @ usual.cam_ijk_to_ras, atol=1e-6)
+    np.testing.assert_allclose(output.result.volume.ijk_to_ras, matrix)
+    for level, centre in centres(usual).items():
+        assert np.linalg.norm(centres(output)[level] - moved(centre, turn)) < 1e-6, level
+    assert usual.result.fractures
+    for one, other in zip(output.result.fractures, usual.result.fractures, strict=True):
+        assert one.level == other.level
+        assert np.abs(one.box.corners_ras() - moved(other.box.corners_ras(), turn)).max() < 1e-6
+    for one in output.result.vertebrae:
+        ras = moved(np.argwhere(output.labels == LEVELS.index(one.level) + 1)[:, ::-1], matrix)
+        rim = np.abs(np.concatenate([ras.min(axis=0) - one.box_ras[0], one.box_ras[1] - ras.max(axis=0)]))
+        assert (rim < max(PLAN.spacing_mm)).all()
+
+
+def moved(points, matrix) -> np.ndarray:
+    return np.asarray(points) @ matrix[:3, :3].T + matrix[:3, 3]
+
+
 def test_yolo_does_not_look_far_below_the_neck_and_the_findings_stay(engine, phantom, usual):
     flesh = np.where(phantom.hu[0] > 120, 40, phantom.hu[0]).astype(np.int16)
     chest = np.repeat(flesh[None], 200, axis=0)

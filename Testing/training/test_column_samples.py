@@ -60,10 +60,9 @@ def test_a_piece_of_a_neck_is_as_high_as_said_and_shows_nothing_beyond(monkeypat
     for seed in range(4):
         made = draw_slices(a_volume(), 1, 96, np.random.default_rng(seed))
         shown = np.flatnonzero((made.images[0].amax(dim=0) > 0).any(dim=1).numpy())
-        assert 2 * len(shown) <= most + 2  # rows of 2 mm
+        assert least - 4 <= 2 * len(shown) <= most + 2  # rows of 2 mm
         assert not made.labels[0, : shown[0]].any()
         assert not made.heat[0, :, shown[-1] + 1 :].any()
-    assert least < most
 
 
 def test_unknown_voxels_change_neither_loss_nor_figures():

@@ -153,6 +153,22 @@ def test_a_tilt_moves_the_top_of_the_neck_by_fifteen_degrees(neck, kind, forward
     assert angle == pytest.approx(15 * forward)
 
 
+@pytest.mark.parametrize(("kind", "forward"), [("gantry-forward", 1), ("gantry-back", -1)])
+def test_a_tilted_gantry_turns_the_slices_and_leaves_the_patient(neck, kind, forward):
+    copy, marks = change(kind, neck)
+    assert marks.keys() <= neck[1].keys()
+    for level, mark in marks.items():
+        np.testing.assert_array_equal(mark, neck[1][level])
+        k, j, i = np.rint(copy.ijk_of(mark)).astype(int)[::-1]
+        was = np.rint(neck[0].ijk_of(mark)).astype(int)[::-1]
+        around, before = (
+            v.hu[tuple(slice(n - 3, n + 4) for n in place)] for v, place in ((copy, (k, j, i)), (neck[0], was))
+        )
+        assert around.mean() == pytest.approx(before.mean(), abs=60), level
+    up = CanonicalView.of(copy).ijk_to_ras[:3, 2]
+    assert np.degrees(np.arctan2(up[1], up[2])) == pytest.approx(15 * forward)
+
+
 def test_marks_outside_the_volume_do_not_count(neck):
     volume, _ = neck
     corner = volume.ras_of([-0.4, 0, 0])
