@@ -15,7 +15,7 @@ from CSpineFractureLib.pipeline.column_search import ColumnMap
 from CSpineFractureLib.pipeline.decode import decode_levels
 from CSpineFractureLib.pipeline.find_levels import slice_box
 from CSpineFractureLib.pipeline.fuse import fuse
-from CSpineFractureLib.pipeline.segment import _work_volume, segment_levels
+from CSpineFractureLib.pipeline.segment import BACKGROUND, Spots, _end_c7, _work_volume, segment_levels
 from CSpineFractureLib.volume.canonical import CanonicalView
 from CSpineFractureLib.volume.coarse_grid import coarse_hu
 from CSpineFractureLib.volume.ct_volume import CTVolume
@@ -133,6 +133,20 @@ def test_what_the_map_names_far_from_its_level_is_not_drawn(a_phantom):
     labels, right = (segment_levels(view, levels, kept, map_of(names, view)) for names in (astray, study.labels))
     assert (labels[study.labels == 8] == 3).sum() == 0
     assert dice(labels, right, 3) > 0.99
+
+
+@pytest.mark.parametrize(("index", "lost"), [(6, [False, False, True, True]), (5, [False] * 4)])
+def test_the_arch_of_c7_ends_where_it_hangs_too_low(a_phantom, index, lost):
+    rows, heights, step = boxes_with_unsure_names(*a_phantom)
+    levels = fuse(follow_column(rows, step), heights, step)[: index + 1]
+    below = np.array([5.0, 12.0, 15.0, 12.0])  # mm under the slab; the last one lies at the side, where nothing hangs
+    beside, behind = np.array([0.0, 0.0, 0.0, 20.0]), np.full(4, 20.0)
+    s = levels[-1].slab_s[0] - below
+    spots = Spots(*(one[:, None, None].astype(np.float32) for one in (beside, -behind - 8, behind, s, s)), 1.0)
+    markers = np.full((4, 1, 1), index + 1, np.uint8)
+    _end_c7(markers, levels, spots)
+    assert (markers.ravel() == BACKGROUND).tolist() == lost
+    assert np.isin(markers, (BACKGROUND, index + 1)).all()
 
 
 @pytest.mark.parametrize("asked_before", [0, 1, 2, 3])
