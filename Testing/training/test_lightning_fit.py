@@ -296,42 +296,6 @@ def test_two_processes_train_one_network(tmp_path, monkeypatch):
     assert len(table(run.logs / "metrics.csv")) == 1
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("model", "size"),
-    [("slice-resnet50", 64), ("slice-densenet121", 64), ("slice-cnn-fc2", 192), ("slice-cnn-fc1", 192)],
-)
-def test_each_compared_classifier_learns(tmp_path, model, size):
-    make_tree(tmp_path / "images", size, train=160, val=32)
-    run = a_run(tmp_path, CLASSIFIER, model, input__size=size, training__epochs=4, training__batch=8)
-    fit_slices(run, CPU, lambda event: None)
-    assert max(float(row["val_accuracy"]) for row in table(run.logs / "metrics.csv")) > 0.8
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("model", "size", "rate", "epochs"),
-    [
-        ("level-gcvit-tiny", 64, 1e-4, 7),
-        ("level-vit", 64, 1e-4, 4),
-        ("level-swin", 64, 1e-4, 4),
-        ("level-convnext", 64, 1e-4, 4),
-        ("level-vgg19", 64, 1e-4, 4),
-        ("level-inceptionv3", 75, 1e-3, 9),
-        ("level-resnet152", 64, 1e-4, 9),
-        ("level-resnet152v1", 64, 1e-4, 9),
-        ("level-densenet121", 64, 1e-3, 4),
-    ],
-)
-def test_each_level_network_learns(tmp_path, model, size, rate, epochs):
-    make_tree(tmp_path / "images", size, train=210, val=42, levels=True)
-    plan = {"training__epochs": epochs, "training__batch": 8, "training__learning_rate": rate}
-    run = a_run(tmp_path, LEVELS, model, input__size=size, **plan)
-    fit_slices(run, CPU, lambda event: None)
-    # a constant guess reaches 0.36: each level is shown by less than a quarter of the pictures
-    assert max(float(row["val_macro_f1"]) for row in table(run.logs / "metrics.csv")) > 0.6
-
-
 def test_the_weights_say_what_they_are(fitted):
     from CSpineFractureLib.models.weights_file import read_metadata
 

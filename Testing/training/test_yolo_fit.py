@@ -367,24 +367,3 @@ def test_a_run_without_weights_cannot_look_at_pictures(tmp_path):
     write_tree(tmp_path, train=1, val=1)
     with pytest.raises(UserError, match="no trained network yet"):
         find_boxes(a_run(tmp_path, a_system()), "val", "cpu", ignore)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("architecture", [f"yolov{family}{size}" for family in "85" for size in "nsml"])
-def test_every_variant_learns_the_seven_vertebrae_well_above_chance(tmp_path, architecture):
-    write_tree(tmp_path, "vertebrae", train=56, val=14)
-    small = architecture.endswith(("n", "s"))
-    run = a_run(tmp_path, a_system("vertebrae", architecture, epochs=20 if small else 12, learning_rate=0.002))
-    fit_boxes(run, CPU, ignore)
-    figures = box_figures(json.loads(find_boxes(run, "val", "cpu", ignore).read_text()))
-    assert figures["map50"] > 0.5
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("architecture", ["yolov8s", "yolov8m", "yolov5s", "yolov5m"])
-def test_every_fracture_detector_of_document_004_learns_its_one_class(tmp_path, architecture):
-    write_tree(tmp_path, "fracture", train=40, val=12)
-    run = a_run(tmp_path, a_system("fracture", architecture, epochs=8, learning_rate=0.002))
-    fit_boxes(run, CPU, ignore)
-    figures = box_figures(json.loads(find_boxes(run, "val", "cpu", ignore).read_text()))
-    assert figures["map50"] > 0.5
