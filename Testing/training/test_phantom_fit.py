@@ -140,7 +140,7 @@ CASES = [
         "002-segmentation-3d",
         "resnet3d-18 resnet3d-101",
         "dice",
-        0.3,
+        0.2,
         20,
         0.002,
         training__batch=1,
