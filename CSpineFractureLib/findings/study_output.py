@@ -8,6 +8,9 @@ import numpy as np
 
 from CSpineFractureLib.findings.study_result import StudyResult
 
+CAM_SHOWN = 0.16
+"""Of a certain fracture: where Grad-CAM, which is scaled by probability, is weaker, it is not shown."""
+
 
 @dataclass(frozen=True)
 class CamSlice:

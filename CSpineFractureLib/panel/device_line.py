@@ -13,6 +13,7 @@ from slicer.i18n import tr as _
 from CSpineFractureLib.panel.child import start_child
 from CSpineFractureLib.panel.commands import device_command
 from CSpineFractureLib.panel.messages import plain_failure
+from CSpineFractureLib.pipeline.worker_client import kill_tree
 
 _POLL_MS = 200
 
@@ -41,11 +42,12 @@ class DeviceLine:
     def close(self) -> None:
         """Stop asking."""
         self._timer.stop()
-        if self._process is not None and self._process.poll() is None:
-            self._process.kill()
-        if self._process is not None:
-            self._process.communicate()
-        self._process = None
+        process, self._process = self._process, None
+        if process is not None:
+            kill_tree(process)  # PythonSlicer is a launcher: its child would hold the pipes until torch is loaded
+            process.wait()
+            for stream in (process.stdout, process.stderr):
+                stream.close()
 
     def _on_timer(self) -> None:
         if self._process.poll() is None:

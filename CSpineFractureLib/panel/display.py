@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import slicer
 
+from CSpineFractureLib.findings.study_output import CAM_SHOWN
 from CSpineFractureLib.panel.findings_rows import level_rows
 from CSpineFractureLib.scene import roles
 from CSpineFractureLib.scene.build import SceneNodes
@@ -24,7 +25,7 @@ class Shown:
     level_names: bool = True
     cam: bool = True
     cam_opacity: float = 0.45
-    cam_threshold: float = 0.16
+    cam_threshold: float = CAM_SHOWN
 
 
 NOTHING = Shown(False, False, False, False, False)
@@ -32,9 +33,14 @@ NOTHING = Shown(False, False, False, False, False)
 
 def show_study(scene: slicer.vtkMRMLScene, study: str | None, shown: Shown) -> None:
     """Show one study as chosen and hide every other, so that two studies never mix; ``None`` hides all."""
-    for one in studies_in(scene):
+    studies = studies_in(scene)
+    for one in studies:
         if one != study:
             _apply(scene, nodes_of_scene(scene, one), NOTHING)
+    for role in (roles.LEVEL_NAMES, roles.VERTEBRA_BOX, roles.FRACTURE_BOX, roles.CAM):
+        for node in roles.marked_nodes(scene, role):
+            if node.GetAttribute(roles.STUDY) not in studies:  # its segments were deleted: no choice reaches it
+                node.SetDisplayVisibility(False)
     if study is not None:
         _apply(scene, nodes_of_scene(scene, study), shown)
 

@@ -11,6 +11,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from CSpineFractureLib.errors import UserError
+from CSpineFractureLib.findings.result_file import read_result
 from CSpineFractureLib.panel.commands import device_command, worker_command
 from CSpineFractureLib.panel.correct_panel import CorrectPanel
 from CSpineFractureLib.panel.device_line import DeviceLine
@@ -20,9 +21,11 @@ from CSpineFractureLib.panel.parameters import PanelParameters, connect, drop_un
 from CSpineFractureLib.panel.radiograph_panel import RadiographPanel
 from CSpineFractureLib.panel.results_panel import ResultsPanel
 from CSpineFractureLib.panel.setup_panel import SetupPanel
+from CSpineFractureLib.panel.slice_probabilities import add_slice_table
 from CSpineFractureLib.panel.worklist import scene_items
 from CSpineFractureLib.panel.worklist_panel import WorklistPanel
 from CSpineFractureLib.scene.files import load_scene
+from CSpineFractureLib.scene.read_back import nodes_of_scene, stored_result, studies_in
 
 Command = Callable[[str], Sequence[str]]
 _SETTLE_MS = 200
@@ -189,9 +192,20 @@ class Panel:
 
     def _on_open(self) -> None:
         path = Path(self.ui.resultPath.currentPath) / "scene.mrb"
+        before = studies_in(self._scene)
         try:
+            known = path.with_name("result.json")
+            study = read_result(known).id if before and known.is_file() else None
+            if study in before:
+                self.results.show(study)
+                self.ui.statusLabel.setText(_("{path} is in the scene already.").format(path=path))
+                return
             with slicer.util.WaitCursor():
                 load_scene(self._scene, path)
+                for one in studies_in(self._scene):
+                    nodes = nodes_of_scene(self._scene, one)
+                    if one not in before and nodes.result is not None:  # the command's scenes hold no curve
+                        add_slice_table(self._scene, nodes, stored_result(nodes))
         except UserError as error:
             self.ui.statusLabel.setText(str(error))
             return

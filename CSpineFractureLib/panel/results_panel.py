@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.findings.result_rows import DEFAULT_LEVEL_THRESHOLD, LEVEL_THRESHOLD
-from CSpineFractureLib.panel.display import set_window, show_study, show_volume
+from CSpineFractureLib.panel.display import Shown, set_window, show_study, show_volume
 from CSpineFractureLib.panel.findings_rows import PanelRow, level_rows
 from CSpineFractureLib.panel.findings_table import FindingsTable
 from CSpineFractureLib.panel.jump import jump_to, place_of_level
@@ -21,6 +21,7 @@ from CSpineFractureLib.panel.sagittal_layout import show_sagittal_first
 from CSpineFractureLib.panel.slice_probabilities import slice_curve
 from CSpineFractureLib.scene import roles
 from CSpineFractureLib.scene.read_back import nodes_of_scene, stored_result, studies_in
+from CSpineFractureLib.volume.windows import Window
 
 READ = "CSpineFracture.Read"
 """Attribute of a study's table: "yes" once the reader has read the CT without the findings."""
@@ -36,6 +37,8 @@ class ResultsPanel:
         self.table = FindingsTable(ui.findingsTable, ui.filterBox, ui.findingLabel, self._on_row)
         self._studies: list[str] = []
         self._observed: tuple[slicer.vtkMRMLTableNode, int] | None = None
+        self._hides = False
+        self._windowed: tuple[str, Window] | None = None
         self.on_study: Callable[[str | None], None] = lambda study: None
         """Gets the study whenever the findings are shown anew; ``None`` where there is none or it waits to be read."""
         self.on_level: Callable[[str], None] = lambda level: None
@@ -56,8 +59,10 @@ class ResultsPanel:
     @property
     def is_hidden(self) -> bool:
         """Whether the study's findings wait until the reader has read."""
+        if self.parameters is not None:  # without it the module was left: what was chosen there still holds
+            self._hides = self.parameters.hideUntilRead
         table = self._table_node()
-        return table is not None and self.parameters.hideUntilRead and table.GetAttribute(READ) != "yes"
+        return table is not None and self._hides and table.GetAttribute(READ) != "yes"
 
     def show(self, study: str) -> None:
         """Choose a study, with its CT in the slice views, and look at its most suspected level."""
@@ -69,10 +74,17 @@ class ResultsPanel:
             self.table.look_at_worst()
 
     def list_studies(self) -> None:
-        """Offer the studies that are in the scene now, the latest first; the chosen one stays chosen."""
+        """Offer the studies that are in the scene now, the latest first; the chosen one stays chosen, until one comes.
+
+        A study that has come with a file is shown with its CT: the file has put that CT into the slice views.
+        """
         chosen, found = self.study, studies_in(self._scene)[::-1]
+        if not found:
+            self._windowed = None  # another scene: its volumes may have the same IDs
         if found == self._studies:
             return
+        if any(one not in self._studies for one in found):
+            chosen = None
         self._studies = found
         box = self._ui.studyBox
         box.blockSignals(True)
@@ -84,13 +96,18 @@ class ResultsPanel:
         if found:
             box.setCurrentIndex(found.index(chosen) if chosen in found else 0)
         box.blockSignals(False)
-        self.refresh()
+        if self.study is not None and self.study != chosen:
+            self._on_study(0)
+        else:
+            self.refresh()
 
     def refresh(self) -> None:
         """Bring table, curve and views up to date with scene and choices."""
-        if self.parameters is None:
-            return
         study, hidden = self.study, self.is_hidden
+        if self.parameters is None:
+            if hidden:
+                show_study(self._scene, None, Shown())
+            return
         table = self._table_node()
         self._observe(table)
         self._ui.readButton.setVisible(hidden)
@@ -111,8 +128,10 @@ class ResultsPanel:
         """Bring the views alone up to date: visibility, Grad-CAM and window."""
         show_study(self._scene, None if self.is_hidden else self.study, shown_of(self.parameters))
         volume = self.parameters.inputVolume
-        if volume is not None:
-            set_window(volume, self.parameters.window.window())
+        window = self.parameters.window.window()
+        if volume is not None and self._windowed != (volume.GetID(), window):  # else the reader's own window stays
+            set_window(volume, window)
+            self._windowed = (volume.GetID(), window)
 
     def close(self) -> None:
         """Let go of the scene's nodes."""

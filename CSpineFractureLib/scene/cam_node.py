@@ -6,11 +6,12 @@ import numpy as np
 import slicer
 import vtk
 
+from CSpineFractureLib.findings.study_output import CAM_SHOWN
 from CSpineFractureLib.scene.arrays import image_data, vtk_matrix
 from CSpineFractureLib.scene.colours import inferno
 
-THRESHOLD = 40
-"""Below 40 of 255 (0.16 of a certain fracture) nothing is shown."""
+THRESHOLD = int(255 * CAM_SHOWN)
+"""Below this value nothing is shown."""
 TOP_OPACITY = 0.8
 """Opacity of the volume rendering per mm where Grad-CAM is 255."""
 COLOUR_NODE_NAME = "Grad-CAM colours"

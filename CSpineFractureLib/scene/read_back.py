@@ -16,8 +16,8 @@ from CSpineFractureLib.scene.json_node import json_of_node
 
 
 def studies_in(scene: slicer.vtkMRMLScene) -> list[str]:
-    """The IDs (``StudyResult.id``) of the studies whose results are in a scene, oldest first."""
-    return [node.GetAttribute(roles.STUDY) for node in roles.marked_nodes(scene, roles.SEGMENTATION)]
+    """The IDs (``StudyResult.id``) of the studies whose results are in a scene, oldest first, each once."""
+    return list(dict.fromkeys(node.GetAttribute(roles.STUDY) for node in roles.marked_nodes(scene, roles.SEGMENTATION)))
 
 
 def nodes_of_scene(scene: slicer.vtkMRMLScene, study: str | None = None) -> SceneNodes:
@@ -32,9 +32,13 @@ def nodes_of_scene(scene: slicer.vtkMRMLScene, study: str | None = None) -> Scen
     study = study or studies[-1]
 
     def of(role: str) -> list:
-        return roles.marked_nodes(scene, role, study)
+        """A user's copy of a node carries its marks: of a role and a finding the first counts."""
+        first: dict = {}
+        for node in roles.marked_nodes(scene, role, study):
+            first.setdefault(node.GetAttribute(roles.FINDING), node)
+        return list(first.values())
 
-    segmentation = of(roles.SEGMENTATION)[-1]
+    segmentation = of(roles.SEGMENTATION)[0]
     role = segmentation.GetReferenceImageGeometryReferenceRole()
     volume = segmentation.GetNodeReference(role) or next(iter(of(roles.VOLUME)), None)
     return SceneNodes(

@@ -9,13 +9,14 @@ import time
 import numpy as np
 import pytest
 
+from CSpineFractureLib.findings.result_file import write_result
 from CSpineFractureLib.findings.study_result import LEVELS
 from CSpineFractureLib.panel.self_test_worker import run as pretended
 from CSpineFractureLib.pipeline.context import RunContext
 from CSpineFractureLib.scene.build import build_scene
 from CSpineFractureLib.scene.cam_node import volume_rendering_of
 from CSpineFractureLib.scene.files import load_scene, save_scene
-from CSpineFractureLib.scene.read_back import nodes_of_scene, studies_in
+from CSpineFractureLib.scene.read_back import nodes_of_scene, stored_result, studies_in
 from CSpineFractureLib.scene.volume_node import volume_of_node
 
 
@@ -110,6 +111,24 @@ def test_the_device_line_says_what_is_used_and_how_much_memory_is_free(slicer_pr
     assert answer(lambda device: ["/no/such/program"]).startswith("The device could not be asked")
 
 
+def test_a_device_line_does_not_wait_for_the_child_of_a_launcher(slicer_program, tmp_path):
+    import qt
+
+    from CSpineFractureLib.panel.device_line import DeviceLine
+
+    ready = tmp_path / "ready"
+    child = f"import pathlib, time; pathlib.Path({str(ready)!r}).touch(); time.sleep(60)"
+    launcher = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    line = DeviceLine(qt.QLabel(), lambda device: [sys.executable, "-c", launcher])
+    line.ask("cpu")
+    end = time.monotonic() + 60
+    while not ready.exists() and time.monotonic() < end:
+        time.sleep(0.02)
+    start = time.monotonic()
+    line.close()
+    assert time.monotonic() - start < 10
+
+
 def test_next_and_previous_go_round_the_suspected_levels(shown):
     for button in (shown.ui.nextButton, shown.ui.nextButton, shown.ui.previousButton):
         button.click()
@@ -171,6 +190,53 @@ def test_the_findings_wait_until_the_reader_has_read(a_panel):
     assert nodes.segmentation.GetDisplayNode().GetVisibility()
 
 
+def test_the_findings_wait_too_when_the_run_ends_after_the_module_was_left(a_panel):
+    a_panel.ui.hideUntilRead.checked = True
+    a_panel.panel.detach()
+    nodes = with_findings(a_panel, a_panel.node).nodes
+    assert not any(node.GetDisplayNode().GetVisibility() for node in (nodes.segmentation, *nodes.boxes))
+    assert a_panel.scene.GetFirstNodeByClass("vtkMRMLSliceCompositeNode").GetForegroundVolumeID() is None
+
+
+def test_the_readers_own_window_stays_until_another_is_chosen(shown):
+    display = shown.node.GetDisplayNode()
+    display.SetWindowLevel(350, 40)
+    shown.ui.showSegments.checked = False
+    shown.ui.camOpacity.setValue(0.8)
+    shown.panel.results.refresh()
+    assert (display.GetLevel(), display.GetWindow()) == (40, 350)
+    shown.ui.windowBox.setCurrentIndex(2)
+    assert (display.GetLevel(), display.GetWindow()) == (700, 4000)
+
+
+def test_a_result_that_is_opened_is_shown_on_its_own_ct_and_opens_once(shown, tmp_path):
+    from CSpineFractureLib.panel.self_test_panel import add_block
+
+    first = shown.panel.results.study
+    result = stored_result(shown.nodes)
+    save_scene(shown.scene, tmp_path / "scene.mrb")
+    write_result(result, tmp_path / "result.json")
+    shown.scene.Clear(False)
+    shown.panel.attach(shown.scene.AddNewNodeByClass("vtkMRMLScriptedModuleNode"))
+    other = add_block(shown.scene, "other neck")
+    with_findings(shown, other)
+    second = shown.panel.results.study
+    assert second != first
+    shown.ui.resultPath.currentPath = str(tmp_path)
+    shown.ui.openButton.click()
+    composite = shown.scene.GetFirstNodeByClass("vtkMRMLSliceCompositeNode")
+    assert shown.panel.results.study == first
+    opened = nodes_of_scene(shown.scene, first)
+    assert composite.GetBackgroundVolumeID() == opened.volume.GetID() != other.GetID()
+    assert opened.segmentation.GetDisplayNode().GetVisibility()
+    assert not nodes_of_scene(shown.scene, second).segmentation.GetDisplayNode().GetVisibility()
+    shown.ui.studyBox.setCurrentIndex(1)
+    shown.ui.openButton.click()
+    assert "in the scene already" in shown.ui.statusLabel.text
+    assert shown.panel.results.study == first
+    assert shown.ui.studyBox.count == 2
+
+
 def test_two_volumes_do_not_mix(shown):
     from CSpineFractureLib.panel.self_test_panel import add_block
 
@@ -201,6 +267,7 @@ def test_a_deleted_findings_table_or_study_leaves_the_panel_usable(shown):
     shown.ui.showSegments.checked = False
     shown.scene.RemoveNode(shown.nodes.segmentation)
     assert shown.ui.studyBox.count == 0
+    assert not any(box.GetDisplayNode().GetVisibility() for box in shown.nodes.boxes)
     assert "No findings yet" in shown.ui.findingLabel.text
 
 

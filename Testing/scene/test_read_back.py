@@ -13,7 +13,7 @@ from CSpineFractureLib.findings.study_result import Box
 from CSpineFractureLib.scene.arrays import image_data
 from CSpineFractureLib.scene.boxes_node import box_of_node
 from CSpineFractureLib.scene.build import build_scene
-from CSpineFractureLib.scene.read_back import labels_of_node, nodes_of_scene
+from CSpineFractureLib.scene.read_back import labels_of_node, nodes_of_scene, studies_in
 from CSpineFractureLib.scene.volume_node import add_volume_node, volume_of_node
 
 
@@ -58,6 +58,17 @@ def test_a_box_with_mirrored_axes_is_the_same_box(a_scene) -> None:
     bounds = np.zeros(6)
     node.GetBounds(bounds)
     np.testing.assert_allclose(bounds.reshape(3, 2).T, box.hull_ras(), atol=1e-3)
+
+
+def test_copies_that_the_user_makes_are_no_findings(a_scene, a_study) -> None:
+    nodes = build_scene(a_scene, *a_study)
+    for node in (nodes.segmentation, nodes.fracture_boxes[0]):
+        copy = a_scene.AddNewNodeByClass(node.GetClassName(), "copy")
+        copy.Copy(node)  # with its attributes, by which our nodes are found
+    again = nodes_of_scene(a_scene)
+    assert studies_in(a_scene) == [a_study[1].result.id]
+    assert again.segmentation is nodes.segmentation
+    assert again.boxes == nodes.boxes
 
 
 @pytest.mark.parametrize("name", GRIDS)
