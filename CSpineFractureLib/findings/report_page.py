@@ -136,7 +136,9 @@ def _bar(probability: float | None, threshold: float) -> str:
 def _fractures(result: StudyResult) -> str:
     found = [row.finding for row in result_rows(result) if isinstance(row.finding, FractureFinding)]
     if not found:
-        return "<section><h2>Suspected fractures</h2><p>No box was drawn.</p></section>"
+        judged = any(vertebra.fracture_assessable is True for vertebra in result.vertebrae)
+        text = "No box was drawn." if judged else "Fractures were not judged: see the assessments above."
+        return f"<section><h2>Suspected fractures</h2><p>{text}</p></section>"
     names = ("Level", "Confidence", "Status", "Centre (R, A, S)", "Size", "Comment")
     rows = "".join(_fracture_row(fracture) for fracture in found[:MOST_FRACTURES])
     more = len(found) - MOST_FRACTURES
@@ -191,7 +193,7 @@ def _how(result: StudyResult) -> str:
         network = f"{_text(model.task)}: {_text(model.name)} {_text(model.version)}"
         groups.setdefault(model.trained_on, []).append(f"{network} (<code>{_text(model.sha256[:12])}</code>)")
     networks = "".join(
-        f"<p>{'; '.join(members)}. Trained on: {_text(_shortened(trained_on))}.</p>"
+        f"<p>{'; '.join(members)}. Trained on: {_text(_shortened(trained_on, 400))}.</p>"
         for trained_on, members in groups.items()
     )
     thresholds = ", ".join(f"{_text(name)} {value:g}" for name, value in result.thresholds.items()) or "none"

@@ -43,7 +43,7 @@ def fill_table(node: slicer.vtkMRMLTableNode, result: StudyResult) -> None:
 
 
 def _cells(row: FindingRow) -> tuple[str, ...]:
-    finding = row.finding
+    finding, probability = row.finding, row.probability_text
     if isinstance(finding, VertebraFinding):
         first, last = finding.slice_range
         volume = f"{finding.volume_mm3 / 1000:.1f}" if finding.volume_mm3 > 0 else NOT_ASSESSED
@@ -52,4 +52,5 @@ def _cells(row: FindingRow) -> tuple[str, ...]:
         about = (NOT_ASSESSED, row.visible, NOT_APPLICABLE, NOT_APPLICABLE)
     else:
         about = (f"{finding.confidence:.3f}", row.visible, NOT_APPLICABLE, NOT_APPLICABLE)
-    return (row.kind, row.level, row.assessment, row.probability_text, *about, finding.id if finding else "")
+        probability = NOT_APPLICABLE  # a box has a confidence; the probability is that of its level
+    return (row.kind, row.level, row.assessment, probability, *about, finding.id if finding else "")

@@ -50,7 +50,7 @@ def read_dicom_file(path: Path, series: str | None = None) -> CTVolume:
         raise UserError(message)
     scan.planes = [plane for plane in scan.planes if plane.series_uid == wanted]
     scan.broken = [item for item in scan.broken if item[1] == wanted]
-    notice = Notice("series-of-file", f"'{path.name}' is one slice; its whole series was read from the same folder.")
+    notice = Notice("series-of-file", "The file is one slice; its whole series was read from the same folder.")
     return _read(scan, path.name, wanted).with_notices(notice)
 
 
@@ -118,10 +118,10 @@ def _bystanders(scan: Scan) -> list[Notice]:
     notices = []
     strays = [path.name for path, uid in scan.broken if not uid]
     if strays:
-        message = f"{len(strays)} damaged DICOM files were passed over ('{strays[0]}' first)."
+        message = f"{len(strays)} damaged DICOM files were passed over."
         notices.append(Notice("unreadable-files", message))
     if scan.unreadable:
-        message = f"{len(scan.unreadable)} files may not be read ('{scan.unreadable[0].name}' first); they are missing."
+        message = f"{len(scan.unreadable)} files may not be read; they are missing."
         notices.append(Notice("unreadable-files", message))
     return notices
 

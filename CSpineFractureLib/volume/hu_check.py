@@ -20,7 +20,7 @@ def check_hu(values: np.ndarray, name: str, copy: bool = True) -> tuple[np.ndarr
     values
         Any real array; only ordinary numbers (no NaN). It is not changed.
     name
-        The input's name for messages.
+        The input's name for errors. Notices stand in results and reports, and a file's name may be the patient's.
     copy
         The answer is a copy; without, int16 values of at least -1024 are given back themselves.
 
@@ -50,12 +50,12 @@ def check_hu(values: np.ndarray, name: str, copy: bool = True) -> tuple[np.ndarr
             raise UserError(message)
         values = np.asarray(values, np.float32 if values.dtype.kind == "f" else np.int32) - shift
         message = (
-            f"The values of '{name}' start at {scanned.min():.0f} and look like HU + {shift}; {shift} was taken off, "
+            f"The values start at {scanned.min():.0f} and look like HU + {shift}; {shift} was taken off, "
             f"so HU are right only to a few dozen units."
         )
         notices = (Notice("values-shifted", message),)
     elif air < 2e-4:
-        message = f"'{name}' holds no air (lowest value {low:.0f} HU): it is cropped or its values are clipped."
+        message = f"The volume holds no air (lowest value {low:.0f} HU): it is cropped or its values are clipped."
         notices = (Notice("no-air", message),)
     if values.dtype == np.int16:
         is_done = not copy and values.min() >= -OFFSET

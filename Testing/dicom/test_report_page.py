@@ -119,6 +119,14 @@ def test_a_radiograph_and_a_run_without_pictures_have_pages_too() -> None:
     assert page.open == []
 
 
+def test_a_page_without_a_judged_level_does_not_read_as_if_nothing_was_found() -> None:
+    result = make_result(fractures=[])
+    assert "No box was drawn." in Page(report_page(result)).text
+    for vertebra in result.vertebrae:
+        vertebra.fracture_assessable = "slices are 3.0 mm thick"
+    assert "Fractures were not judged: see the assessments above." in Page(report_page(result)).text
+
+
 def test_the_patient_is_on_the_page_only_when_asked_for(tmp_path: Path, capfd) -> None:
     study = make_study(tmp_path / "series", tags={"PatientName": "Secret^Name", "PatientID": "P-77"})
     run = make_run(tmp_path / "run", study.result)

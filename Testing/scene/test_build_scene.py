@@ -125,6 +125,7 @@ def test_the_table_has_a_row_per_level_and_per_fracture(a_scene, a_study) -> Non
     assert (row["level"], row["fracture probability"], row["assessment"]) == ("C4", "0.830", "fracture suspected")
     assert table.GetCellText(6, columns.index("assessment")).startswith("not assessed: C7 is cut")
     assert table.GetCellText(7, columns.index("finding")) == "suspected fracture"
+    assert table.GetCellText(7, columns.index("fracture probability")) == "not applicable"
 
 
 def test_results_stand_under_the_ct_and_under_its_transform(a_scene, a_study) -> None:
