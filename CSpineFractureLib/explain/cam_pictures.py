@@ -41,7 +41,7 @@ def side_by_side(image: np.ndarray, cam: np.ndarray, colormap: int = cv2.COLORMA
 
 
 def titled(picture: np.ndarray, title: str) -> np.ndarray:
-    """uint8 RGB: the two halves of ``side_by_side``, enlarged, with a line between them and a title above."""
+    """uint8 RGB: the halves of ``side_by_side`` enlarged, with a line between them, a title and the patient's sides."""
     halves = [
         cv2.resize(half, (EDGE, round(EDGE * half.shape[0] / half.shape[1])), interpolation=cv2.INTER_CUBIC)
         for half in np.split(picture, 2, axis=1)
@@ -50,7 +50,12 @@ def titled(picture: np.ndarray, title: str) -> np.ndarray:
     page = Image.new("RGB", (2 * EDGE + GAP, height + TITLE), "white")
     page.paste(Image.fromarray(halves[0]), (0, TITLE))
     page.paste(Image.fromarray(halves[1]), (EDGE + GAP, TITLE))
-    ImageDraw.Draw(page).text((10, TITLE // 2), title, "black", ImageFont.load_default(18), anchor="lm")
+    draw, font = ImageDraw.Draw(page), ImageFont.load_default(18)
+    draw.text((10, TITLE // 2), title, "black", font, anchor="lm")
+    for left in (0, EDGE + GAP):  # the sides of the patient, see CamSlice
+        middle = TITLE + height // 2
+        draw.text((left + 8, middle), "R", "white", font, anchor="lm", stroke_width=1, stroke_fill="black")
+        draw.text((left + EDGE - 8, middle), "L", "white", font, anchor="rm", stroke_width=1, stroke_fill="black")
     return np.asarray(page)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from CSpineFractureLib.findings.csv_file import write_findings_csv
 from CSpineFractureLib.findings.result_file import write_result
+from CSpineFractureLib.findings.study_output import CAM_SHOWN
 from CSpineFractureLib.notice import Notice
 from CSpineFractureLib.pipeline.output_folder import all_or_nothing
 
@@ -83,7 +84,8 @@ def _write_scene_files(volume: CTVolume, output: StudyOutput, folder: Path, rend
 def _write_cam_pictures(output: StudyOutput, folder: Path) -> None:
     from CSpineFractureLib.explain.cam_pictures import write_cam_pictures  # imported late: OpenCV, torch
 
-    if not write_cam_pictures(output.cam_slices, folder):
+    shown = [one for one in output.cam_slices if one.probability >= CAM_SHOWN]  # others would be blue all over
+    if not write_cam_pictures(shown, folder):
         message = "No slice is suspicious enough for a Grad-CAM, so there are no pictures of it."
         output.result.warnings.append(Notice("no-cam-pictures", message))
 

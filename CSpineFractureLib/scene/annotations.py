@@ -19,6 +19,8 @@ Places = list[tuple[str, tuple[float, float, float]]]
 """Names and where they stand, RAS mm in the world."""
 
 CAPTION = "research use only"
+SIDES = {"Axial": "RALP", "Sagittal": "ASPI", "Coronal": "RSLI"}
+"""The patient's sides at the left, upper, right and lower edge of a slice picture."""
 NAME_GAP_MM = 12.0
 _NO_DOTS = 0.01
 
@@ -63,8 +65,10 @@ def add_names(scene: slicer.vtkMRMLScene, view: SliceView, places: Places) -> sl
 
 
 def add_caption(view: SliceView | ThreeDView, title: str, light: bool = False) -> None:
-    """Write the view's name and "research use only" into the corners of a view."""
-    for text, x, y, size in ((title, 0.015, 0.955, 28), (CAPTION, 0.015, 0.018, 22)):
+    """Write the view's name and "research use only" into a view's corners, and on slices the patient's sides."""
+    edges = ((0.015, 0.48), (0.49, 0.955), (0.965, 0.48), (0.49, 0.055))
+    sides = [(side, x, y, 28) for side, (x, y) in zip(SIDES.get(title, ""), edges, strict=False)]
+    for text, x, y, size in ((title, 0.015, 0.955, 28), (CAPTION, 0.015, 0.018, 22), *sides):
         actor = vtk.vtkTextActor()
         actor.SetInput(text)
         style = actor.GetTextProperty()

@@ -59,6 +59,13 @@ def test_a_title_stands_above_two_halves_of_known_size(image, cam):
     assert (page[TITLE:, EDGE : EDGE + GAP] == 255).all()
 
 
+def test_the_sides_of_the_patient_stand_at_the_edges(cam):
+    page = titled(side_by_side(np.zeros_like(cam), np.zeros_like(cam)), "Slice 7")
+    for left in (0, EDGE + GAP):
+        for edge in (slice(left, left + 24), slice(left + EDGE - 24, left + EDGE)):
+            assert (page[TITLE + EDGE // 2 - 12 : TITLE + EDGE // 2 + 12, edge].min(axis=2) > 200).any()
+
+
 def test_every_slice_is_a_file_named_after_it(image, cam, tmp_path):
     slices = [CamSlice(104, 0.93, image, cam), CamSlice(7, 0.61, image, cam)]
     paths = write_cam_pictures(slices, tmp_path / "gradcam")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import fake_profile  # registers the profile "fake"
 import numpy as np
@@ -89,6 +90,13 @@ def test_cam_pictures_are_written_on_request_and_replaced_by_the_next_run(study,
     assert names_below(tmp_path) == ["findings.csv", "gradcam/002.png", "gradcam/003.png", "result.json"]
     write_outputs(*study, tmp_path)
     assert names_below(tmp_path) == ["findings.csv", "result.json"]
+
+
+def test_slices_that_show_no_grad_cam_are_no_pictures(study, tmp_path, monkeypatch):
+    monkeypatch.setattr(outputs, "slicer_is_installed", lambda: False)
+    study[1].cam_slices[-1] = replace(study[1].cam_slices[-1], probability=0.05)
+    write_outputs(*study, tmp_path, cam_pictures=True)
+    assert len([name for name in names_below(tmp_path) if name.startswith("gradcam/")]) == 1
 
 
 def test_cam_pictures_of_a_calm_study_are_a_warning(study, tmp_path, monkeypatch):
