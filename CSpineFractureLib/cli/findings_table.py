@@ -8,6 +8,7 @@ from typing import TextIO
 
 from CSpineFractureLib.findings.result_rows import NOT_ASSESSED, result_rows
 from CSpineFractureLib.findings.study_result import StudyResult
+from CSpineFractureLib.findings.training_sources import training_sources
 
 RESEARCH_USE_ONLY = "Research use only: not a medical device, never validated on real fractures."
 
@@ -39,8 +40,6 @@ def print_findings(result: StudyResult, paths: Sequence[Path], stream: TextIO) -
         console.print("Files written:")
         for path in paths:
             console.print(f"  {path}", soft_wrap=True)
-    sources = " ".join(model.trained_on.lower() for model in result.models)
-    if "synthetic" in sources:
-        further = " and on real CT without fractures" if "real ct without fractures" in sources else ""
-        console.print(f"The weights were trained on synthetic CT{further}.")
+    if sources := training_sources(result):
+        console.print(f"The weights were trained on {' and on '.join(sources)}.")
     console.print(RESEARCH_USE_ONLY)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pydicom.valuerep import DA
+
 from CSpineFractureLib.dicom.source_series import check_has_dicom_source, read_source_series
 from CSpineFractureLib.findings.study_result import StudyResult
 from CSpineFractureLib.volume.quiet import quiet_libraries
@@ -27,4 +29,14 @@ def patient_lines(result: StudyResult, dicom: str | Path, name: str = "The resul
     with quiet_libraries():
         first = read_source_series(dicom, result.volume).images[0]
         found = {line: str(first.get(keyword) or "").strip() for line, keyword in _LINES.items()}
-    return {line: value for line, value in found.items() if value}
+    return {line: _readable(value, _LINES[line]) for line, value in found.items() if value}
+
+
+def _readable(value: str, keyword: str) -> str:
+    """Dates as year-month-day, where they are whole."""
+    if not keyword.endswith("Date"):
+        return value
+    try:
+        return DA(value).isoformat()
+    except ValueError:
+        return value

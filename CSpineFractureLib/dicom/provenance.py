@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
 from CSpineFractureLib.findings.study_result import StudyResult
+from CSpineFractureLib.findings.training_sources import training_sources
 
 PROGRAM = "CSpineFracture"
 UTF_8 = "ISO_IR 192"
@@ -57,9 +58,10 @@ def tracking_uid(result: StudyResult, finding_id: str) -> str:
 
 def caution(result: StudyResult) -> str:
     """The sentence that no reader shall miss (at most 64 characters where the networks learnt from synthetic CT)."""
-    if any("synthetic" in model.trained_on.lower() for model in result.models):
-        return "Research use only, trained on synthetic CT"
-    return CAUTION
+    sources = training_sources(result)
+    if not sources:
+        return CAUTION
+    return f"Research use only, trained on {sources[0]}{' and sound real CT' if sources[1:] else ''}"
 
 
 def parameters(result: StudyResult) -> dict[str, str]:

@@ -19,6 +19,7 @@ from CSpineFractureLib.findings.result_rows import (
     result_rows,
 )
 from CSpineFractureLib.findings.study_result import FractureFinding, StudyResult, VertebraFinding
+from CSpineFractureLib.findings.training_sources import training_sources
 
 BANNER = "Research use only. Not a medical device, never validated on real fractures."
 PICTURES = {"sagittal": "Sagittal", "axial": "Axial", "three_d": "3D"}
@@ -86,8 +87,8 @@ def _head(result: StudyResult, patient: Mapping[str, str]) -> str:
         study["Status"] = f"{result.status}: not the whole study was analysed"
     lines = "".join(f"<div><dt>{_text(name)}</dt><dd>{_text(value)}</dd></div>" for name, value in study.items())
     who = "".join(f"<div><dt>{_text(name)}</dt><dd>{_text(value)}</dd></div>" for name, value in patient.items())
-    synthetic = any("synthetic" in model.trained_on.lower() for model in result.models)
-    trained = " The networks were trained on synthetic images." if synthetic else ""
+    sources = training_sources(result)
+    trained = f" The networks were trained on {' and '.join(sources)}." if sources else ""
     return (
         f'<p class="banner">{BANNER}{trained}</p>\n<header><h1>Cervical spine: suspected fractures</h1>'
         + (f'<dl class="study">{who}</dl>' if who else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import qt
@@ -20,6 +21,7 @@ from CSpineFractureLib.panel.probability_bar import curve_picture
 from CSpineFractureLib.panel.sagittal_layout import show_sagittal_first
 from CSpineFractureLib.panel.slice_probabilities import slice_curve
 from CSpineFractureLib.scene import roles
+from CSpineFractureLib.scene.build import SceneNodes
 from CSpineFractureLib.scene.read_back import nodes_of_scene, stored_result, studies_in
 from CSpineFractureLib.volume.windows import Window
 
@@ -90,9 +92,9 @@ class ResultsPanel:
         box.blockSignals(True)
         box.clear()
         for number, study in zip(range(len(found), 0, -1), found, strict=True):
-            volume = nodes_of_scene(self._scene, study).volume
-            name = _("CT no longer here") if volume is None else volume.GetName()
-            box.addItem(_("{number}: {name}").format(number=number, name=name))
+            nodes = nodes_of_scene(self._scene, study)
+            name = _("CT no longer here") if nodes.volume is None else nodes.volume.GetName()
+            box.addItem(_("{number}: {name}{when}").format(number=number, name=name, when=_when(nodes)))
         if found:
             box.setCurrentIndex(found.index(chosen) if chosen in found else 0)
         box.blockSignals(False)
@@ -198,3 +200,12 @@ class ResultsPanel:
             ratio = label.devicePixelRatioF()
             threshold = self._threshold_of(study)
             label.setPixmap(curve_picture(curve, threshold, width, _CURVE_HEIGHT, ratio, ink))
+
+
+def _when(nodes: SceneNodes) -> str:
+    """When a study was analysed, in local time and in parentheses; empty where its result is gone or damaged."""
+    try:
+        created = datetime.fromisoformat(stored_result(nodes).created)
+    except (UserError, ValueError):
+        return ""
+    return f" ({created.astimezone():%Y-%m-%d %H:%M})"

@@ -63,7 +63,7 @@ def test_the_page_tells_levels_fractures_networks_and_thresholds(tmp_path: Path)
     path = write_report_page(make_run(tmp_path / "run", make_result()), tmp_path / "page.html")
     page = Page(path.read_text(encoding="utf-8"))
     assert page.open == []
-    for words in (BANNER, "C3 0.800 0.90 full fracture suspected 2–8 9.0 cm³", "trained on synthetic images", "=1+1"):
+    for words in (BANNER, "C3 0.800 0.90 full fracture suspected 2–8 9.0 cm³", "trained on synthetic CT.", "=1+1"):
         assert words in page.text
     for words in ("slice-cnn 1", "fracture 0.5", "noisy-or of the levels", "Slices are 2 mm thick.", "two-stage"):
         assert words in page.text
@@ -128,13 +128,14 @@ def test_a_page_without_a_judged_level_does_not_read_as_if_nothing_was_found() -
 
 
 def test_the_patient_is_on_the_page_only_when_asked_for(tmp_path: Path, capfd) -> None:
-    study = make_study(tmp_path / "series", tags={"PatientName": "Secret^Name", "PatientID": "P-77"})
+    tags = {"PatientName": "Secret^Name", "PatientID": "P-77", "PatientBirthDate": "19480229"}
+    study = make_study(tmp_path / "series", tags=tags)
     run = make_run(tmp_path / "run", study.result)
     silent = cspine_here(capfd, "report", run, "-o", tmp_path / "silent.html")
     named = cspine_here(capfd, "report", run, "-o", tmp_path / "named.html", "--with-patient", "--dicom", study.folder)
     assert (silent.code, named.code) == (0, 0)
     assert "Secret" not in (tmp_path / "silent.html").read_text()
-    assert "Patient Secret^Name ID P-77" in Page((tmp_path / "named.html").read_text()).text
+    assert "Patient Secret^Name ID P-77 Born 1948-02-29" in Page((tmp_path / "named.html").read_text()).text
     assert "Secret" not in silent.out + silent.err + named.out + named.err
     alone = cspine_here(capfd, "report", run, "-o", tmp_path / "no.html", "--with-patient")
     assert alone.code == 2

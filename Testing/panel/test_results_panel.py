@@ -245,6 +245,7 @@ def test_two_volumes_do_not_mix(shown):
     with_findings(shown, other)
     old, new = (nodes_of_scene(shown.scene, study) for study in (first, shown.panel.results.study))
     assert (old.volume.GetName(), new.volume.GetName()) == ("neck", "other neck")
+    assert re.fullmatch(r"2: other neck \(20\d\d-\d\d-\d\d \d\d:\d\d\)", shown.ui.studyBox.itemText(0))
     composite = shown.scene.GetFirstNodeByClass("vtkMRMLSliceCompositeNode")
     assert composite.GetBackgroundVolumeID() == other.GetID()
     shown.ui.studyBox.setCurrentIndex(1)
