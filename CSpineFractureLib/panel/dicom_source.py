@@ -22,6 +22,7 @@ from CSpineFractureLib.volume.zip_input import unpacked
 
 INSTANCES = "DICOM.instanceUIDs"
 """Attribute that Slicer's DICOM module gives a volume node: SOPInstanceUIDs with spaces between them."""
+SLICE_THICKNESS = "0018,0050"
 _PARALLEL = float(np.cos(np.radians(2.0)))
 
 
@@ -43,6 +44,18 @@ def database_files(node: slicer.vtkMRMLNode | None) -> list[Path]:
         )
         raise UserError(message)
     return found
+
+
+def slice_thickness_mm(node: slicer.vtkMRMLNode) -> float | None:
+    """The thickness of a CT's slices, by Slicer's DICOM database; ``None`` where it does not know it."""
+    uids = (node.GetAttribute(INSTANCES) or "").split()
+    database = getattr(slicer, "dicomDatabase", None)
+    if not uids or database is None or not database.isOpen:
+        return None
+    try:
+        return float(database.instanceValue(uids[0], SLICE_THICKNESS)) or None
+    except ValueError:
+        return None
 
 
 @contextmanager

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import slicer
 
 from CSpineFractureLib.errors import UserError
+from CSpineFractureLib.panel.dicom_source import slice_thickness_mm
 from CSpineFractureLib.scene.volume_node import volume_of_node
 from CSpineFractureLib.volume.ct_volume import CTVolume
 
@@ -25,4 +28,4 @@ def checked_volume(node: slicer.vtkMRMLScalarVolumeNode | None) -> CTVolume:
             "gantry gives: harden it in the module Data (right-click, Harden transform) and press Apply again."
         )
         raise UserError(message)
-    return volume_of_node(node)
+    return replace(volume_of_node(node), slice_thickness_mm=slice_thickness_mm(node))

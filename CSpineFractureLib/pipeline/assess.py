@@ -15,8 +15,15 @@ STRONG_LEAN_DEG = 30.0
 """Axial slices then cut two levels at once; on synthetic CT centres are off by 5 mm and more."""
 
 
-def fracture_assessable(spacing_mm: tuple[float, float, float]) -> Literal[True] | str:
-    """``True``, or why no fracture can be judged at this voxel size (mm along i, j, k)."""
+def fracture_assessable(
+    spacing_mm: tuple[float, float, float], thickness_mm: float | None = None
+) -> Literal[True] | str:
+    """``True``, or why no fracture can be judged at this voxel size (mm along i, j, k) and slice thickness.
+
+    Slices that overlap lie nearer to each other than they are thick, and show no more than slices apart.
+    """
+    if thickness_mm is not None and thickness_mm > max(THICKEST_MM, spacing_mm[2]) + 1e-3:
+        return f"slices {thickness_mm:.1f} mm thick are too coarse to show a fracture (limit {THICKEST_MM:.1f} mm)"
     if spacing_mm[2] > THICKEST_MM + 1e-3:
         return f"slices every {spacing_mm[2]:.1f} mm are too coarse to show a fracture (limit {THICKEST_MM:.1f} mm)"
     if max(spacing_mm[:2]) > COARSEST_MM + 1e-3:

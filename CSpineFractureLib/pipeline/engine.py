@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from CSpineFractureLib.findings.study_output import StudyOutput
 from CSpineFractureLib.findings.study_result import ModelInfo
 from CSpineFractureLib.notice import Notice
+from CSpineFractureLib.pipeline.blanks import without_blanks
 from CSpineFractureLib.pipeline.context import Event, RunContext
 from CSpineFractureLib.pipeline.profiles import get_profile, runnable_profile
 from CSpineFractureLib.pipeline.upright import run_upright
@@ -104,9 +105,10 @@ class Engine:
                 context.load(task)
                 context.progress("models", done, len(tasks), "Loading the models")
         with closing(context):
-            output = run_upright(function, volume, context)
+            analysed = without_blanks(volume)
+            output = run_upright(function, analysed, context)
         context.check_cancelled()
-        _complete(output, volume, context)
+        _complete(output, analysed, context)
         return volume, output
 
     def _find(self, task: str, profile: str, models: dict[str, str]) -> ModelEntry:

@@ -42,7 +42,8 @@ def run(volume: CTVolume, context: RunContext) -> StudyOutput:
     step_mm = view.spacing_mm[2] * (slices[0] - slices[1] if len(slices) > 1 else 1)
     ranges = level_ranges(presence, step_mm)
     explain_absence([LEVELS[one.level] for one in ranges], context)
-    gate = fracture_assessable(view.spacing_mm) if context.threshold("resolution_gate", 1.0) > 0 else True
+    is_gated = context.threshold("resolution_gate", 1.0) > 0
+    gate = fracture_assessable(view.spacing_mm, volume.slice_thickness_mm) if is_gated else True
     found: FoundBoxes = {}
     if ranges:
         context.warn(

@@ -39,6 +39,7 @@ from CSpineFractureLib.models.quiet_ultralytics import ultralytics_training_part
 from CSpineFractureLib.models.store import WeightsStore
 from CSpineFractureLib.pipeline import two_stage
 from CSpineFractureLib.pipeline.axial import CROP_PIXELS, detector_images, detector_input
+from CSpineFractureLib.pipeline.blanks import without_blanks
 from CSpineFractureLib.pipeline.classify import CLASSIFIER, FRACTURES
 from CSpineFractureLib.pipeline.context import RunContext
 from CSpineFractureLib.pipeline.find_levels import DETECTOR
@@ -113,7 +114,7 @@ class NaiveEngine:
             for network in networks.values():
                 network.looked_at = 0
             start = time.perf_counter()
-            output = run_upright(two_stage.run, volume, context)
+            output = run_upright(two_stage.run, without_blanks(volume), context)
             taken = time.perf_counter() - start
             seconds = dict(context.timings_s)
             seconds["other"] = max(0.0, taken - sum(seconds.values()) + seconds["read"] + seconds["models"])

@@ -39,6 +39,8 @@ AIR_HU, MOST_AIR = -500, 0.25
 """Share of air around the column. Throat and windpipe take 0.02 to 0.15 of it in phantoms and in real CT."""
 LOOK_MM = 2.0
 """Slices closer than this are not all looked at."""
+METAL_BELOW_MM = 70.0
+"""How far below the lowest level that was found metal counts: it may be what hides the next ones."""
 METAL_HU, MOST_METAL_MM3 = 2500, 100.0
 """``phantom.scanner_streaks.METAL_HU``. Phantoms have metal in teeth but no implants (docs/PHANTOMS.md)."""
 
@@ -69,7 +71,7 @@ def _warnings(view: CanonicalView, centres_ras: np.ndarray) -> Iterator[Notice]:
             f"The column comes within {max(edge, 0):.0f} mm of a side of the volume, nearer than in the scans that the"
             f" networks were trained on ({NEAREST_EDGE_MM:.0f} mm): check what lies on that side.",
         )
-    hu, near, height_mm = around_column(view, centres_ras)
+    hu, near, _ = around_column(view, centres_ras)
     if not near.any():
         return
     air = float((hu[near] < AIR_HU).mean())
@@ -79,7 +81,8 @@ def _warnings(view: CanonicalView, centres_ras: np.ndarray) -> Iterator[Notice]:
             f"Air or blanked voxels fill {100 * air:.0f} % of what lies within {AROUND_MM:.0f} mm of the column, more"
             f" than in the scans that the networks were trained on ({100 * MOST_AIR:.0f} %): tissue may be cut away.",
         )
-    metal = float((hu[near] > METAL_HU).sum()) * view.spacing_mm[0] * view.spacing_mm[1] * height_mm
+    further, beside, height_mm = around_column(view, centres_ras, METAL_BELOW_MM)
+    metal = float((further[beside] > METAL_HU).sum()) * view.spacing_mm[0] * view.spacing_mm[1] * height_mm
     if metal > MOST_METAL_MM3:
         yield Notice(
             "metal-at-column",
@@ -103,16 +106,19 @@ def edge_distance_mm(view: CanonicalView, centres_ras: np.ndarray) -> float:
     return float((np.minimum(ijk + 0.5, size - 0.5 - ijk) * spacing).min())
 
 
-def around_column(view: CanonicalView, centres_ras: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+def around_column(
+    view: CanonicalView, centres_ras: np.ndarray, below_mm: float = 0.0
+) -> tuple[np.ndarray, np.ndarray, float]:
     """The part of ``view.hu`` with the column, which of its voxels lie within 30 mm of it (bool; both ``[k, j, i]``),
     and the height (mm) that each of its slices stands for.
 
-    The column is the line through the middles (RAS mm), from the lowest to the highest; distances are in the slice.
+    The column is the line through the middles (RAS mm), from ``below_mm`` under the lowest to the highest; distances
+    are in the slice.
     """
     ijk = view.ijk_of(centres_ras)
     ijk = ijk[np.argsort(ijk[:, 2])]
     step = max(1, int(LOOK_MM / view.spacing_mm[2]))
-    first, last = np.clip([round(ijk[0, 2]), round(ijk[-1, 2])], 0, len(view.hu) - 1)
+    first, last = np.clip([round(ijk[0, 2] - below_mm / view.spacing_mm[2]), round(ijk[-1, 2])], 0, len(view.hu) - 1)
     k = np.arange(first, last + 1, step)
     spacing, size = np.array(view.spacing_mm[:2]), np.array(view.hu.shape[:0:-1])
     line = np.stack([np.interp(k, ijk[:, 2], ijk[:, axis]) for axis in (0, 1)], axis=1)

@@ -72,7 +72,7 @@ def run(volume: CTVolume, context: RunContext) -> StudyOutput:
     if suspicions and not levels:
         context.warn("slices-without-levels", "Slices were judged, but it is not known which vertebrae they show.")
     is_gated = context.threshold("resolution_gate", 1.0) > 0  # off: to measure what coarse voxels lead to
-    gate = fracture_assessable(view.spacing_mm) if is_gated else True
+    gate = fracture_assessable(view.spacing_mm, volume.slice_thickness_mm) if is_gated else True
     for level, centre in zip(levels, centres, strict=True):
         context.check_cancelled()
         result.vertebrae.append(_vertebra(level, labels, places[level.index + 1], view, centre, suspicions, gate))

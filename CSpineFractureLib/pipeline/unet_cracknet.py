@@ -48,7 +48,7 @@ def run(volume: CTVolume, context: RunContext) -> StudyOutput:
     with context.stage("fuse", 1, "Naming the levels"):
         labels, levels = segment_levels(found, view, context.threshold("level_confidence", LEAST_CONFIDENCE))
     explain_absence([level.name for level in levels], context)
-    assessable = _assessable(levels, view, context)
+    assessable = _assessable(levels, fracture_assessable(view.spacing_mm, volume.slice_thickness_mm), context)
     numbers = [number for number, gate in assessable.items() if gate is True]
     judged = _judge(view, labels, numbers, context, calibration)
     cam, cam_matrix = vertebra_cam_volume(view, judged, labels)
@@ -71,10 +71,13 @@ def run(volume: CTVolume, context: RunContext) -> StudyOutput:
 
 
 def _assessable(
-    levels: list[SegmentedLevel], view: CanonicalView, context: RunContext
+    levels: list[SegmentedLevel], gate: Literal[True] | str, context: RunContext
 ) -> dict[int, Literal[True] | str]:
-    """For each level ``True``, or why its fractures are not judged; what holds for all of them is said as a warning."""
-    gate = fracture_assessable(view.spacing_mm) if context.threshold("resolution_gate", 1.0) > 0 else True
+    """For each level ``True``, or why its fractures are not judged; what holds for all of them is said as a warning.
+
+    ``gate``: ``True``, or why the voxels do not allow it.
+    """
+    gate = gate if context.threshold("resolution_gate", 1.0) > 0 else True
     if gate is not True:
         if levels:
             context.warn("fracture-not-assessable", f"Fractures were not judged: {gate}.")

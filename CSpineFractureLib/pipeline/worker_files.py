@@ -26,6 +26,7 @@ def write_input(volume: CTVolume, arrays: Path) -> dict[str, Any]:
         "frame_of_reference_uid": volume.frame_of_reference_uid,
         "sop_instance_uids": None if volume.sop_instance_uids is None else list(volume.sop_instance_uids),
         "notices": [asdict(notice) for notice in volume.notices],
+        "slice_thickness_mm": volume.slice_thickness_mm,
     }
 
 
@@ -43,6 +44,7 @@ def read_input(source: str | dict[str, Any], arrays: Path) -> str | CTVolume:
             frame_of_reference_uid=source.get("frame_of_reference_uid"),
             sop_instance_uids=None if uids is None else tuple(uids),
             notices=tuple(Notice(**notice) for notice in source.get("notices", ())),
+            slice_thickness_mm=source.get("slice_thickness_mm"),
         )
     except (KeyError, TypeError, ValueError) as error:
         message = f"The volume handed to the worker is not usable ({error}): send int16 HU and a 4x4 matrix."

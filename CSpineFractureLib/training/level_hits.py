@@ -79,7 +79,7 @@ def read_all_marks(data: Path, only: list[str] | None = None) -> list[LevelMarks
 
 def gate_of(volume: CTVolume) -> Literal[True] | str:
     """``True``, or why the voxels are too coarse to judge fractures."""
-    return fracture_assessable(CanonicalView.of(volume).spacing_mm)
+    return fracture_assessable(CanonicalView.of(volume).spacing_mm, volume.slice_thickness_mm)
 
 
 def check_no_gate(result: StudyResult, volume: CTVolume) -> None:

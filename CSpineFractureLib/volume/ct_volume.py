@@ -27,6 +27,9 @@ class CTVolume:
     series_uid, frame_of_reference_uid, sop_instance_uids
         DICOM identifiers where the input had them; ``sop_instance_uids`` holds one UID per slice ``k`` of a native
         grid, else ``None``.
+    slice_thickness_mm
+        What one stored slice averages over, as DICOM says; ``None`` where that is not known. Slices that overlap are
+        thicker than their distance.
     notices
         What the reader wants the user to know (spacing, padding, series chosen, ...).
     """
@@ -38,6 +41,7 @@ class CTVolume:
     frame_of_reference_uid: str | None = None
     sop_instance_uids: tuple[str, ...] | None = None
     notices: tuple[Notice, ...] = field(default=())
+    slice_thickness_mm: float | None = None
 
     def __post_init__(self) -> None:
         if self.hu.ndim != 3 or self.hu.dtype != np.int16:

@@ -106,6 +106,7 @@ def _on_grid(layout: StackLayout, hu: np.ndarray, stack: Stack) -> CTVolume:
         series_uid=stack.series_uid or None,
         frame_of_reference_uid=first.frame_of_reference,
         sop_instance_uids=tuple(plane.sop_uid for plane in layout.planes),
+        slice_thickness_mm=max((plane.thickness for plane in layout.planes if plane.thickness), default=None),
     )
     if layout.regular:
         return volume

@@ -10,6 +10,8 @@ from CSpineFractureLib.notice import Notice
 SAMPLE = 2_000_000
 OFFSET = 1024
 """The intercept nearly every scanner uses; values stored without it are HU + 1024."""
+FAT_HU = 170
+"""The most frequent value of soft tissue lies no farther from 0: in fat patients it is that of fat, -140 to -80."""
 
 
 def check_hu(values: np.ndarray, name: str, copy: bool = True) -> tuple[np.ndarray, tuple[Notice, ...]]:
@@ -85,7 +87,7 @@ def _offset(sample: np.ndarray) -> int | None:
     peak = edges[int(np.argmax(smooth))] + 10
     soft = ((inside > OFFSET - 150) & (inside < OFFSET + 150)).mean()
     between = ((sample > 300) & (sample < 700)).sum() / inside.size
-    if abs(peak - OFFSET - 10) > 140 or soft < 0.3 or between > 0.5:
+    if abs(peak - OFFSET) > FAT_HU or soft < 0.3 or between > 0.5:
         return None
     return OFFSET
 

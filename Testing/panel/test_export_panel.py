@@ -34,6 +34,23 @@ class Database:
         return str(self.files.get(uid, ""))
 
 
+def test_the_thickness_of_slices_that_overlap_is_asked_of_the_database(slicer_program, monkeypatch):
+    from CSpineFractureLib.panel.input_check import checked_volume
+    from CSpineFractureLib.panel.self_test_panel import add_block
+
+    class Headers(Database):
+        def instanceValue(self, uid, tag):
+            return {("1.2.3", "0018,0050"): "5.0"}.get((uid, tag), "")
+
+    node = add_block(slicer_program.mrmlScene)
+    monkeypatch.setattr(slicer_program, "dicomDatabase", Headers({}), raising=False)
+    assert checked_volume(node).slice_thickness_mm is None
+    node.SetAttribute("DICOM.instanceUIDs", "1.2.3 1.2.4")
+    assert checked_volume(node).slice_thickness_mm == 5.0
+    node.SetAttribute("DICOM.instanceUIDs", "1.2.4")
+    assert checked_volume(node).slice_thickness_mm is None
+
+
 class Here:
     """The panel with one analysed CT, whose DICOM files lie in ``source``."""
 

@@ -54,7 +54,8 @@ def coded_study() -> CodedStudy:
     """Always the same study: C1-T2, a burst fracture of C5. Do not write into its arrays."""
     person = anatomy_of(3, PLAN)
     labels, gap = np.minimum(person.labels, 8), person.gaps > 0
-    hu = np.where(person.canvas.hu < -500, -1000, TISSUE_HU).astype(np.int16)
+    noise = np.random.default_rng(0).integers(-12, 13, labels.shape)  # tissue of one value would be padding
+    hu = np.where(person.canvas.hu < -500, -1000, TISSUE_HU + noise).astype(np.int16)
     for number in range(1, 9):
         hu[labels == number] = code_hu(number)
     hu[gap] = GAP_HU

@@ -25,6 +25,14 @@ def test_fine_voxels_are_judged():
     assert fracture_assessable((0.9, 0.9, 2.0)) is True
 
 
+def test_thick_slices_that_overlap_are_not_judged_though_they_lie_close():
+    reason = fracture_assessable((0.4, 0.4, 1.5), 5.0)
+    assert isinstance(reason, str)
+    assert "5.0 mm thick" in reason
+    assert "every 3.0 mm" in fracture_assessable((0.4, 0.4, 3.0), 3.0)
+    assert fracture_assessable((0.4, 0.4, 0.75), 1.5) is True
+
+
 @pytest.mark.parametrize(
     ("slice_mm", "first", "cut"), [(1.0, 0, True), (1.0, 1, False), (3.0, 1, True), (3.0, 2, False)]
 )

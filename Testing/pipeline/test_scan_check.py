@@ -137,3 +137,10 @@ def test_the_order_of_storage_changes_nothing():
     plain = scan_warnings(CanonicalView.of(CTVolume(hu, matrix)), middles)
     assert len(plain) == 2
     assert scan_warnings(CanonicalView.of(CTVolume(np.ascontiguousarray(hu[:, :, ::-1]), turned)), middles) == plain
+
+
+def test_metal_below_the_last_level_that_was_found_is_told_too():
+    hu, matrix, middles = neck()
+    hu[8:12, 85:95, 85:95] = 3000  # 20 mm above the lowest slice
+    upper = middles[middles[:, 2] > 40]
+    assert codes(hu, matrix, upper) == ["metal-at-column"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pydicom
 import pytest
 from dicom_maker import (
     COMPRESSED_SYNTAXES,
@@ -53,6 +54,17 @@ def test_each_slice_keeps_its_own_rescale_slope(tmp_path, hu, multiframe):
     slopes = 0.5 + np.arange(len(hu)) * 0.125
     make_dicom_series(tmp_path / "ct", hu, axial_matrix(), slope=slopes, multiframe=multiframe)
     assert np.abs(read_volume(tmp_path / "ct").hu.astype(int) - hu).max() <= 1
+
+
+def test_slices_that_overlap_are_known_by_their_thickness(tmp_path, hu):
+    make_dicom_series(tmp_path / "ct", hu, axial_matrix())
+    thin = read_volume(tmp_path / "ct")
+    assert thin.slice_thickness_mm == pytest.approx(thin.spacing_mm[2], abs=1e-3)
+    for file in (tmp_path / "ct").iterdir():
+        dataset = pydicom.dcmread(file)
+        dataset.SliceThickness = "5"
+        dataset.save_as(file)
+    assert read_volume(tmp_path / "ct").slice_thickness_mm == 5.0
 
 
 def test_padding_becomes_air(tmp_path, hu):

@@ -107,3 +107,12 @@ def test_air_alone_is_refused(hu):
 def test_a_constant_volume_is_refused():
     with pytest.raises(UserError, match="same value"):
         check_hu(np.full((10, 10, 10), -1024, np.int16), "ct")
+
+
+def test_the_same_values_of_a_fat_patient_are_shifted_too(hu):
+    fat = hu.copy()
+    tissue = np.flatnonzero((fat.ravel() > -150) & (fat.ravel() < 150))
+    fat.ravel()[tissue[::3]], fat.ravel()[tissue[1::3]] = -135, -135
+    checked, notices = check_hu(fat.astype(np.int32) + 1024, "ct")
+    np.testing.assert_array_equal(checked, fat)
+    assert [notice.code for notice in notices] == ["values-shifted"]
