@@ -65,7 +65,8 @@ def run(
 ) -> None:
     """Measure a trained run: figures with 95 % intervals and by stratum, and plots, written into its folder."""
     from CSpineFractureLib.cli.progress import shown_progress
-    from CSpineFractureLib.training.measure_run import measure_run
+    from CSpineFractureLib.models.device import choose_device
+    from CSpineFractureLib.training.measure_run import check_set_name, measure_run
     from CSpineFractureLib.training.metrics_file import metrics_path
     from CSpineFractureLib.training.run_folder import read_run
     from CSpineFractureLib.training.run_steps import measure, measure_on
@@ -73,10 +74,15 @@ def run(
     if data is not None and set_name == "val":
         message = "Studies of another set need a name: add --set, such as --set benchmark-v1."
         raise UserError(message)
+    check_set_name(set_name)
     opened = read_run(folder)
+    choose_device(device)  # says early what is wrong with it
     looked = opened.predictions(set_name).is_file() or opened.detections(set_name).is_file()
     if not looked and not opened.weights.is_file():
         message = f"'{folder}' holds no trained network yet: go on with 'cspine train {opened.setup.system.name}'."
+        raise UserError(message)
+    if data is None and not looked and set_name != "val" and not opened.images_of(set_name).is_dir():
+        message = f"'{folder}' knows no set '{set_name}': add --data with its studies."
         raise UserError(message)
     with shown_progress("auto", sys.stdout) as show:
         if data is None:

@@ -14,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 
 from CSpineFractureLib.datasets.box_slices import slice_boxes
 from CSpineFractureLib.datasets.nifti_mask import mask_grid, onto_grid, read_mask, write_mask
@@ -23,7 +22,7 @@ from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.findings.result_file import read_result, write_result
 from CSpineFractureLib.findings.study_result import StudyResult
 from CSpineFractureLib.volume import CTVolume, read_volume
-from CSpineFractureLib.volume.itk_image import itk_image
+from CSpineFractureLib.volume.itk_image import itk_image, write_whole
 
 CT_FILE, LABEL_FILE, RESULT_FILE, MARK_FILE = "ct.nii.gz", "vertebrae.nii.gz", "result.json", "correction.json"
 SCHEMA = "cspine-correction/1"
@@ -57,7 +56,7 @@ def write_corrections(
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        sitk.WriteImage(itk_image(ct.hu, ct.ijk_to_ras), str(partial / CT_FILE), True, 1)
+        write_whole(itk_image(ct.hu, ct.ijk_to_ras), partial / CT_FILE)
         if levels is not None:
             write_mask(levels.astype(np.uint8), ct.ijk_to_ras, partial / LABEL_FILE)
         write_result(_anonymous(result), partial / RESULT_FILE)

@@ -92,7 +92,9 @@ def write_dicom_series(
         os.replace(partial, folder)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
-        message = f"'{folder}' cannot be written ({error.strerror or error}); choose a folder with space you may use."
+        cause = error.strerror or getattr(error.__cause__, "strerror", None)  # what pydicom says holds a traceback
+        cause = cause or "output error"
+        message = f"'{folder}' cannot be written ({cause}); choose a folder with space you may use."
         raise UserError(message) from error
     return numbers
 

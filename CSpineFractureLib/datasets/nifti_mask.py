@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from CSpineFractureLib.errors import UserError
-from CSpineFractureLib.volume.itk_image import itk_image
+from CSpineFractureLib.volume.itk_image import itk_image, write_whole
 from CSpineFractureLib.volume.nifti_header import read_nifti_header
 from CSpineFractureLib.volume.quiet import quiet_libraries
 
@@ -41,7 +41,7 @@ def write_mask(labels: np.ndarray, ijk_to_ras: np.ndarray, path: Path, orientati
     suffix = ".nii.gz" if path.name.endswith(".nii.gz") else ".nii"
     partial = path.with_name(path.name.removesuffix(suffix) + ".part" + suffix)
     try:
-        sitk.WriteImage(image, str(partial))
+        write_whole(image, partial)
         os.replace(partial, path)
     except (RuntimeError, OSError) as error:
         partial.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -66,7 +67,17 @@ class ImageOptions:
     most_per_study: int | None = None
 
     def __post_init__(self) -> None:
-        painter(self.window)
+        painter(str(self.window))
+        for key, kinds, least in (
+            ("negatives", (int, float), 0),
+            ("added", int, 0),
+            ("least_pixels", int, 1),
+            ("most_per_study", int, 1),
+        ):
+            value = getattr(self, key)
+            if value is not None and not (isinstance(value, kinds) and least <= value < math.inf):
+                message = f"data.{key} is {value!r}: give a number from {least}."
+                raise UserError(message)
         for value, known in ((self.classes, CLASSES), (self.image_format, SUFFIXES)):
             if value not in known:
                 message = f"'{value}' is not known; give one of {', '.join(known)}."

@@ -135,7 +135,7 @@ def from_metadata(metadata: dict[str, str], path: str | Path) -> ModelEntry:
     try:
         document = json.loads(metadata[SCHEMA])
         entry = ModelEntry(**document)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         message = f"{path} does not say which network it is: give a .safetensors file made by 'cspine train'."
         raise UserError(message) from error
     return replace(entry, file="", size=0, sha256="", folder=Path(), bundled=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sys
 import tempfile
@@ -164,11 +165,19 @@ class WeightsStore:
         digest = sha256_of(data)
         file = f"{entry.name}-{entry.version}-{digest[:8]}.safetensors"
         entry = replace(entry, file=file, size=len(data), sha256=digest, folder=self.user, bundled=False)
-        fault = manifest_fault({"schema": SCHEMA, "models": [entry.to_dict()]})
+        try:
+            document = {"schema": SCHEMA, "models": [entry.to_dict()]}
+            json.dumps(document, allow_nan=False, ensure_ascii=False).encode()
+            fault = manifest_fault(document)
+        except (ValueError, RecursionError) as error:  # not finite, no text, nested without end
+            fault = str(error)
         if fault:
             message = f"{weights} cannot be installed, for its description is not valid ({fault}): correct it."
             raise UserError(message)
-        fill_from_bytes(self._network(entry), data, weights)
+        network = fill_from_bytes(self._network(entry), data, weights)
+        if not all(bool(one.isfinite().all()) for one in network.state_dict().values()):
+            message = f"{weights} holds values that are not finite: train the network again."
+            raise UserError(message)
         before = read_manifest(self.user)
         self._copy(data, entry)
         self.verify(entry)
@@ -205,8 +214,8 @@ class WeightsStore:
     def _network(self, entry: ModelEntry) -> nn.Module:
         try:
             return create(entry.architecture, **entry.arguments)
-        except ValueError as error:
-            cause = str(error).rstrip(".?")
+        except (ValueError, TypeError, RuntimeError) as error:  # torch: sizes below 0 or beyond the memory
+            cause = str(error).splitlines()[0].rstrip(".?")
             message = f"Model {entry.name!r} needs another version of CSpineFracture ({cause}): install that version."
             raise UserError(message) from error
 

@@ -10,12 +10,10 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
 
-import SimpleITK as sitk
-
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.phantom.plan import StudyPlan
 from CSpineFractureLib.phantom.study import PhantomStudy, make_study
-from CSpineFractureLib.volume.itk_image import itk_image
+from CSpineFractureLib.volume.itk_image import itk_image, write_whole
 
 CT_FILE, LABEL_FILE, FRACTURE_FILE, TRUTH_FILE = "ct.nii.gz", "vertebrae.nii.gz", "fractures.nii.gz", "truth.json"
 SCHEMA = "cspine-phantom/1"
@@ -33,10 +31,6 @@ def write_study(study: PhantomStudy, folder: Path, plan: StudyPlan | None = None
     The folder appears complete or not at all.
     """
     partial = folder.with_name(folder.name + ".part")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    for name, array in ((CT_FILE, study.hu), (LABEL_FILE, study.labels), (FRACTURE_FILE, study.fracture_mask)):
-        sitk.WriteImage(itk_image(array, study.ijk_to_ras), str(partial / name), True, 1)
     truth = {
         "schema": SCHEMA,
         "seed": study.seed,
@@ -48,9 +42,20 @@ def write_study(study: PhantomStudy, folder: Path, plan: StudyPlan | None = None
         "scanner": study.scanner,
         "age": study.age,
     }
-    (partial / TRUTH_FILE).write_text(json.dumps(truth, indent=1), encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(partial, folder)
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        for name, array in ((CT_FILE, study.hu), (LABEL_FILE, study.labels), (FRACTURE_FILE, study.fracture_mask)):
+            write_whole(itk_image(array, study.ijk_to_ras), partial / name)
+        (partial / TRUTH_FILE).write_text(json.dumps(truth, indent=1), encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(partial, folder)
+    except (OSError, RuntimeError) as error:  # RuntimeError: SimpleITK cannot write
+        cause = getattr(error, "strerror", None) or str(error).splitlines()[-1]
+        message = f"'{folder}' cannot be written ({cause}); choose a folder with space you may use."
+        raise UserError(message) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def make_studies(

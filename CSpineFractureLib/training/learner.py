@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from CSpineFractureLib.errors import UserError
-from CSpineFractureLib.training.systems import System
+from CSpineFractureLib.training.systems import MOST_EPOCHS, System
 
 OPTIMISERS, SCHEDULES = ("adam", "adamw", "sgd"), ("cosine", "plateau", "step", "constant")
 PLATEAU = {"factor": 0.5, "patience": 3}
@@ -21,9 +21,18 @@ _BY_HAND = 2**31
 
 
 def check_plan(system: System) -> None:
-    """Raise ``UserError`` for an optimiser or a schedule that there is not."""
+    """Raise ``UserError`` for an optimiser or a schedule that there is not, and for numbers that they cannot use."""
     _check_choice("optimiser", system.training.get("optimiser"), OPTIMISERS)
     _check_choice("schedule", system.training.get("schedule", "constant"), SCHEDULES)
+    plan = system.training
+    if plan.get("schedule") == "step" and "step_epochs" not in plan:
+        message = "The schedule 'step' needs training.step_epochs: give after how many epochs the rate falls."
+        raise UserError(message)
+    for key, least, most in (("momentum", 0, 1), ("step_epochs", 1, MOST_EPOCHS), ("step_factor", 0, 1)):
+        value = plan.get(key, least)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
+            message = f"training.{key} is {value!r}: give a number from {least} to {most:g}."
+            raise UserError(message)
 
 
 def _check_choice(key: str, value: Any, known: Sequence[str]) -> None:

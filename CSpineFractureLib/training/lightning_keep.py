@@ -114,7 +114,8 @@ def checkpoint_of(folder: Path, module: nn.Module) -> Path | None:
     """
     for path in (folder / LAST, folder / PREVIOUS):
         try:
-            stored = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+            content = torch.load(path, map_location="cpu", weights_only=True)
+            stored, *_ = (content[key] for key in ("state_dict", "optimizer_states", "pytorch-lightning_version"))
         except Exception:  # missing, truncated, or no checkpoint: torch raises many kinds
             continue
         wanted = {name: tensor.shape for name, tensor in module.state_dict().items()}

@@ -46,7 +46,7 @@ class EpochTable(Logger):
     def experiment(self) -> None:
         """Reads the rows of an earlier part of the run."""
         if self._path.is_file() and not self._rows:
-            with open(self._path, encoding="utf-8", newline="") as stream:
+            with open(self._path, encoding="utf-8", errors="replace", newline="") as stream:
                 for row in csv.DictReader(stream):
                     if (row.get("epoch") or "").isdigit():
                         self._rows[int(row["epoch"])] = {key: value for key, value in row.items() if value}

@@ -11,7 +11,6 @@ import numpy as np
 import yaml
 
 from CSpineFractureLib.datasets.record import LEVELS
-from CSpineFractureLib.datasets.rsna_write import TRUTH_FOLDER
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.training import plots
 from CSpineFractureLib.training.bootstrap import Figures, with_intervals
@@ -25,10 +24,11 @@ from CSpineFractureLib.training.read_predictions import (
 )
 from CSpineFractureLib.training.run_clock import trained_seconds
 from CSpineFractureLib.training.run_command import command_of
-from CSpineFractureLib.training.run_folder import RunFolder, read_run
+from CSpineFractureLib.training.run_folder import RunFolder, is_synthetic, read_run
 from CSpineFractureLib.training.run_images import MADE_FILE
 
 VALIDATION = "val"
+SET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 SAMPLES, BOX_SAMPLES, STRATUM_SAMPLES = 1000, 200, 200
 """Bootstrap samples: of classifiers, of detectors (each sample takes some hundredths of a second), of any stratum."""
 SOURCE_NAMES = {"rsna": "RSNA-2022", "corrections": "reviewed studies", "radiographs": "radiographs"}
@@ -76,11 +76,18 @@ def measure_run(
     """
     folder = read_run(run)
     tables, boxes = folder.predictions(set_name), folder.detections(set_name)
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", set_name) or not (tables.is_file() or boxes.is_file()):
+    if not SET_NAME.fullmatch(set_name) or not (tables.is_file() or boxes.is_file()):
         message = f"'{run}' holds no predictions of a set '{set_name}'; it holds: {', '.join(_sets(run)) or 'none'}."
         raise UserError(message)
     measured = _of_boxes(folder, boxes) if boxes.is_file() else _of_classes(folder, set_name)
     return write_measured(folder, set_name, measured, command=command, samples=samples, seed=seed)
+
+
+def check_set_name(name: str) -> None:
+    """Raise ``UserError`` for a name that cannot be part of a file's name."""
+    if not SET_NAME.fullmatch(name):
+        message = f"--set {name!r} cannot name a set: use letters, digits, '.', '_' and '-', such as benchmark-v1."
+        raise UserError(message)
 
 
 def measure(run: RunFolder, set_name: str) -> Metrics:
@@ -243,7 +250,7 @@ def _data(folder: RunFolder, set_name: str, studies: np.ndarray) -> DataFacts:
         except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
             message = f"'{made}' is missing or damaged, so nobody can tell what '{set_name}' is; make that set again."
             raise UserError(message) from error
-    synthetic = source == "phantom" or (Path(root) / TRUTH_FOLDER).is_dir()
+    synthetic = is_synthetic(source, Path(root))
     kind = "synthetic studies (cspine phantom)" if synthetic else SOURCE_NAMES.get(source, source or "unknown source")
     place = f", '{Path(root).name}'" if root else ""
     return DataFacts(set_name, synthetic, kind + place, len(set(studies)), len(studies))

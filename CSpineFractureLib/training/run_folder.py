@@ -22,8 +22,20 @@ from CSpineFractureLib.training.tasks import use_of
 
 SETUP_FILE = "system.yaml"
 FORMAT = "cspine-run/1"
-TRUTH_FOLDER = "phantom_truth"
-"""Stands in trees in the layout of RSNA-2022 that ``cspine phantom`` made."""
+TRUTH_FOLDER, RADIOGRAPH_TRUTH = "phantom_truth", ("truth.json", b'"cspine-radiographs/1"')
+"""Stand in what ``cspine phantom`` made: in trees in the layout of RSNA-2022, and beside radiographs."""
+
+
+def is_synthetic(source: str, root: Path) -> bool:
+    """Whether studies of ``source`` below ``root`` are synthetic, as far as can be told by what made them."""
+    if source == "phantom" or (root / TRUTH_FOLDER).is_dir():
+        return True
+    name, mark = RADIOGRAPH_TRUTH
+    try:
+        with open(root / name, "rb") as stream:
+            return source == "radiographs" and mark in stream.read(200)
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -54,7 +66,7 @@ class Setup:
     @property
     def synthetic(self) -> bool:
         """Whether all of its data is synthetic, as far as can be told."""
-        return self.source == "phantom" or (Path(self.data) / TRUTH_FOLDER).is_dir()
+        return is_synthetic(self.source, Path(self.data))
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ from CSpineFractureLib.resources import resource_path
 from CSpineFractureLib.training.tasks import TASKS
 
 TRAINERS = ("lightning", "ultralytics")
+MOST_EPOCHS, MOST_RATE = 10**9, 1e38
+"""More than can be meant; beyond, numbers overflow in torch."""
 
 
 @dataclass(frozen=True)
@@ -233,15 +235,17 @@ def _check(system: System) -> None:
         f"model '{system.default_model}' is not among its models": system.default_model not in system.models,
         **_size_faults(system),
     }
-    for key, kind, least in (
-        ("epochs", int, 1),
-        ("batch", int, 1),
-        ("learning_rate", float, 0),
-        ("weight_decay", float, 0),
+    for key, kind, least, most in (
+        ("epochs", int, 1, MOST_EPOCHS),
+        ("batch", int, 1, MOST_EPOCHS),
+        ("learning_rate", float, 0, MOST_RATE),
+        ("weight_decay", float, 0, MOST_RATE),
     ):
         value = system.training.get(key)
         number = isinstance(value, (int, kind)) and not isinstance(value, bool)
-        faults[f"training.{key} is {value!r}, not a number from {least}"] = not number or value < least
+        faults[f"training.{key} is {value!r}, not a number from {least} to {most:g}"] = (
+            not number or not least <= value <= most  # this way round NaN is a fault, too
+        )
     fault = next((text for text, wrong in faults.items() if wrong), None)
     if fault:
         raise ValueError(fault)

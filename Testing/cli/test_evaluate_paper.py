@@ -40,6 +40,24 @@ def test_a_run_is_measured_and_then_stands_beside_the_paper(capfd, runs, tmp_pat
     assert json.loads((tmp_path / "t.json").read_text(encoding="utf-8"))["table"] == "2"
 
 
+@pytest.mark.parametrize("name", ["../../x", "a/b", "..", ""])
+def test_the_name_of_a_set_leads_nowhere_else(capfd, runs, tmp_path, name):
+    before = sorted(tmp_path.rglob("*"))
+    run = runs / "000-slice-classifier-quick" / "slice-cnn"
+    ended = cspine_here(capfd, "evaluate", "run", run, "--set", name, "--data", tmp_path)
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert "cannot name a set" in ended.err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_set_that_the_run_does_not_know_asks_for_its_studies(capfd, runs):
+    run = runs / "000-slice-classifier-quick" / "slice-cnn"
+    (run / "slice-cnn.safetensors").touch()
+    ended = cspine_here(capfd, "evaluate", "run", run, "--set", "benchmark-v1")
+    assert ended.code == 2
+    assert "add --data" in ended.err
+
+
 def test_all_tables_of_a_paper_are_printed_without_a_number(capfd):
     ended = cspine_here(capfd, "evaluate", "--paper", "004")
     assert ended.code == 0, ended.err

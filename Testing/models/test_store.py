@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.models.manifest import ModelEntry, as_metadata, read_manifest, write_manifest
@@ -220,6 +221,29 @@ def test_weights_of_another_network_are_not_installed(store, weights):
 def test_network_that_this_version_does_not_know_is_refused(store, weights):
     with pytest.raises(UserError, match="needs another version"):
         store.install(weights, replace(ENTRY, architecture="transformer-9000"))
+
+
+@pytest.mark.parametrize("arguments", [{"architecture": "x"}, {"fc_layers": 10**9}, {"channels": -4}])
+def test_arguments_that_no_network_has_are_refused(store, weights, arguments):
+    with pytest.raises(UserError, match=r"^[^\n]*needs another version[^\n]*$"):
+        store.install(weights, replace(ENTRY, arguments=arguments))
+    assert not store.user.exists()
+
+
+@pytest.mark.parametrize("change", [{"metrics": {"auc": float("nan")}}, {"trained_on": "\ud800"}])
+def test_a_description_that_cannot_be_written_as_json_is_refused_and_leaves_nothing(store, weights, change):
+    with pytest.raises(UserError, match="description is not valid"):
+        store.install(weights, replace(ENTRY, **change))
+    assert not store.user.exists()
+
+
+def test_weights_that_are_not_finite_are_not_installed(store, tmp_path):
+    state = SliceCNN(fc_layers=1).state_dict()
+    next(iter(state.values()))[0] = float("nan")
+    path = tmp_path / "run.safetensors"
+    save_file(state, path, metadata=as_metadata(ENTRY))
+    with pytest.raises(UserError, match="not finite"):
+        store.install(path)
 
 
 def test_pickle_is_not_installed(store, tmp_path):

@@ -18,6 +18,8 @@ from CSpineFractureLib.models.slice_cnn import SliceCNN
 from CSpineFractureLib.models.store import WeightsStore
 from CSpineFractureLib.training import lightning_fit, slice_run
 from CSpineFractureLib.training.fit_options import FitOptions
+from CSpineFractureLib.training.learner import check_plan
+from CSpineFractureLib.training.lightning_keep import LAST, PREVIOUS, checkpoint_of
 from CSpineFractureLib.training.slice_export import exported_network, new_network
 from CSpineFractureLib.training.slice_run import fit as fit_slices
 from CSpineFractureLib.training.slice_run import look as predict_slices
@@ -233,6 +235,37 @@ def test_a_training_that_cannot_be_is_one_sentence(tmp_path, key, value):
     run = a_run(tmp_path, CLASSIFIER, "slice-tiny", **{**SMALL, f"training__{key}": value})
     with pytest.raises(UserError, match=rf"training\.{key} is '{value}': use one of"):
         fit_slices(run, CPU, lambda event: None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"schedule": "step", "step_epochs": None}, r"training\.step_epochs is None: give a number from 1"),
+        ({"schedule": "step", "step_epochs": 0}, r"training\.step_epochs is 0: give a number from 1"),
+        ({"optimiser": "sgd", "momentum": "much"}, r"training\.momentum is 'much': give a number from 0 to 1"),
+    ],
+)
+def test_numbers_that_a_schedule_or_an_optimiser_cannot_use_are_one_sentence(tmp_path, changes, words):
+    run = a_run(tmp_path, CLASSIFIER, "slice-tiny", **{**SMALL, **{f"training__{k}": v for k, v in changes.items()}})
+    with pytest.raises(UserError, match=words):
+        check_plan(run.setup.system)
+
+
+def test_the_schedule_step_needs_its_epochs(tmp_path):
+    run = a_run(tmp_path, CLASSIFIER, "slice-tiny", **{**SMALL, "training__schedule": "step"})
+    with pytest.raises(UserError, match=r"needs training\.step_epochs"):
+        check_plan(run.setup.system)
+
+
+@pytest.mark.parametrize("lost", ["optimizer_states", "pytorch-lightning_version"])
+def test_a_checkpoint_that_lacks_a_part_is_passed_over(tmp_path, lost):
+    network = torch.nn.Linear(2, 1)
+    whole = {"state_dict": network.state_dict(), "optimizer_states": [], "pytorch-lightning_version": "2"}
+    torch.save(whole, tmp_path / PREVIOUS)
+    torch.save({key: value for key, value in whole.items() if key != lost}, tmp_path / LAST)
+    assert checkpoint_of(tmp_path, network) == tmp_path / PREVIOUS
+    torch.save(whole, tmp_path / LAST)
+    assert checkpoint_of(tmp_path, network) == tmp_path / LAST
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_no_weights(tmp_path, monkeypatch):

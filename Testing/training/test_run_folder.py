@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -12,9 +13,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "datasets"))
 from small_studies import make_phantom_folder
 
 from CSpineFractureLib.datasets.labelled_image import read_slice_table
+from CSpineFractureLib.datasets.study_images import ImageOptions
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.models.manifest import as_metadata, from_metadata
-from CSpineFractureLib.training.run_folder import Setup, open_run, read_run
+from CSpineFractureLib.phantom.radiograph_files import SCHEMA
+from CSpineFractureLib.training.run_folder import Setup, is_synthetic, open_run, read_run
 from CSpineFractureLib.training.run_images import make_images
 from CSpineFractureLib.training.systems import load_system
 
@@ -74,6 +77,29 @@ def test_the_entry_of_a_run_says_that_it_is_synthetic_and_survives_as_metadata(t
     assert from_metadata(as_metadata(entry), "x").architecture == "slice-cnn"
     real = open_run(tmp_path / "real", Setup(a_setup.system, "slice-cnn", 0, "rsna", "RSNA")).entry()
     assert "synthetic" not in real.notice + real.trained_on
+
+
+def test_synthetic_radiographs_are_known_by_their_truth_whatever_they_are_called(tmp_path):
+    assert not is_synthetic("radiographs", tmp_path)
+    (tmp_path / "truth.json").write_text(json.dumps({"schema": SCHEMA, "radiographs": []}, indent=1), encoding="utf-8")
+    assert is_synthetic("radiographs", tmp_path)
+    (tmp_path / "truth.json").write_text('{"schema": "mine"}', encoding="utf-8")
+    assert not is_synthetic("radiographs", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"negatives": "abc"},
+        {"negatives": float("nan")},
+        {"most_per_study": 1.5},
+        {"least_pixels": "abc"},
+        {"window": 5},
+    ],
+)
+def test_options_of_images_that_are_no_numbers_are_one_sentence(options):
+    with pytest.raises(UserError, match=r"^[^\n]+$"):
+        ImageOptions(**options)
 
 
 def test_images_are_split_by_study_and_made_once(tmp_path, some_studies):

@@ -66,6 +66,9 @@ def test_ratios_and_small_numbers_are_read_as_they_are_written():
         "training.epochs",
         "=3",
         "training.learning_rate=NaN",
+        "training.learning_rate=.nan",
+        "training.weight_decay=.inf",
+        "training.batch=100000000000000000000",
     ],
 )
 def test_a_change_that_makes_no_sense_is_one_sentence(text):
