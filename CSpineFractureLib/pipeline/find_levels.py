@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from CSpineFractureLib.findings.study_result import LEVELS
 from CSpineFractureLib.pipeline.axial import AxialImages, detector_images, detector_inputs
 from CSpineFractureLib.pipeline.boxes2d import SliceBox, follow_column
 from CSpineFractureLib.pipeline.column_search import LOCATOR, ColumnMap, map_column
@@ -31,6 +32,8 @@ DETECTOR = "vertebra-detector"
 CLASSES = 8
 LEAST_CONFIDENCE = 0.15
 """Of a level that is shown."""
+GOES_ON_MM, TISSUE_HU, SPARSE = 30.0, -300, 8
+"""A scan that shows tissue so far beyond the last level does not end there; looked at in some of its pixels."""
 NEAR_MM = 20.0
 """From the middle of a box to that of one of the map's in the same slice."""
 
@@ -127,8 +130,20 @@ def scored_boxes(images: AxialImages, k: int, found: Detections) -> list[tuple[S
     return [(slice_box(images, k, box, each), float(score)) for box, each, score in parts]
 
 
-def explain_absence(names: list[str], context: RunContext) -> None:
-    """Say why levels are missing, given those found from top to bottom: none at all, or the volume ends before."""
+def beyond_levels_mm(levels: list[FusedLevel], view: CanonicalView) -> tuple[float, float]:
+    """How far the scan shows tissue above the first and below the last level (mm)."""
+    shown = np.flatnonzero((view.hu[:, ::SPARSE, ::SPARSE] > TISSUE_HU).any(axis=(1, 2)))
+    if not levels or not len(shown):
+        return 0.0, 0.0
+    low, high = (float(view.ras_of(np.array([0, 0, k]))[2]) for k in (shown[0], shown[-1]))
+    return high - levels[0].slab_s[1], levels[-1].slab_s[0] - low
+
+
+def explain_absence(names: list[str], context: RunContext, beyond_mm: tuple[float, float] = (0.0, 0.0)) -> None:
+    """Say why levels are missing, given those found from top to bottom: none at all, or the volume ends before.
+
+    ``beyond_mm``: how far the scan goes on above the first and below the last one.
+    """
     if not names:
         context.warn(
             "no-cervical-spine",
@@ -136,14 +151,22 @@ def explain_absence(names: list[str], context: RunContext) -> None:
             "nothing was assessed.",
         )
         return
-    if names[-1] != "C7":
+    above, below = beyond_mm
+    unknown = "no further level was recognised there, though the scan goes on for {:.0f} mm"
+    inside = LEVELS[LEVELS.index(names[0]) : LEVELS.index(names[-1])]
+    if missing := [name for name in inside if name not in names]:
         context.warn(
-            "levels-below-missing",
-            f"Nothing was assessed below {names[-1]}: the volume ends there or shows too little of the levels below.",
+            "levels-between-missing",
+            f"Nothing was assessed of {', '.join(missing)}: too little of it was recognised between its neighbours.",
         )
-    if names[0] != "C1":
+    if names[-1] != LEVELS[-1]:
+        ends = "the volume ends there or shows too little of the levels below"
+        reason = unknown.format(below) if below > GOES_ON_MM else ends
+        context.warn("levels-below-missing", f"Nothing was assessed below {names[-1]}: {reason}.")
+    if names[0] != LEVELS[0]:
+        reason = unknown.format(above) if above > GOES_ON_MM else "the volume begins there"
         context.warn(
             "levels-above-missing",
-            f"Nothing was assessed above {names[0]}: the volume begins there, so the numbering rests on what lies "
-            "below and around, and may be a level too high or too low.",
+            f"Nothing was assessed above {names[0]}: {reason}, so the numbering rests on what lies below and around,"
+            " and may be a level too high or too low.",
         )

@@ -24,7 +24,13 @@ from CSpineFractureLib.pipeline.cam_volume import cam_slices, cam_volume
 from CSpineFractureLib.pipeline.classify import CLASSIFIER, FRACTURE, FRACTURES, classify_slices, explain_slices
 from CSpineFractureLib.pipeline.context import RunContext
 from CSpineFractureLib.pipeline.decode import level_name
-from CSpineFractureLib.pipeline.find_levels import LEAST_CONFIDENCE, FoundColumn, explain_absence, find_levels
+from CSpineFractureLib.pipeline.find_levels import (
+    LEAST_CONFIDENCE,
+    FoundColumn,
+    beyond_levels_mm,
+    explain_absence,
+    find_levels,
+)
 from CSpineFractureLib.pipeline.fuse import FusedLevel
 from CSpineFractureLib.pipeline.scan_check import scan_warnings
 from CSpineFractureLib.pipeline.segment import segment_levels
@@ -68,7 +74,7 @@ def run(volume: CTVolume, context: RunContext) -> StudyOutput:
     centres = [centre.result() for centre in centres]
     notices = context.start(scan_warnings, view, np.array(centres))
     attribute(suspicions, labels, view)
-    explain_absence([level_name(level.index) for level in levels], context)
+    explain_absence([level_name(level.index) for level in levels], context, beyond_levels_mm(levels, view))
     if suspicions and not levels:
         context.warn("slices-without-levels", "Slices were judged, but it is not known which vertebrae they show.")
     is_gated = context.threshold("resolution_gate", 1.0) > 0  # off: to measure what coarse voxels lead to
