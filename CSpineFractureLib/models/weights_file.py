@@ -66,45 +66,45 @@ def save_weights(
     return path
 
 
-def load_weights(model: nn.Module, path: str | Path) -> nn.Module:
+def load_weights(model: nn.Module, path: str | Path, remedy: str = REINSTALL) -> nn.Module:
     """Fill a network from a safetensors file, in place; its own precision (float32) is kept.
 
     Raises UserError when the file is missing, is not whole safetensors, or belongs to another network (names or shapes
-    differ); the network is then unchanged.
+    differ), with a ``remedy``; the network is then unchanged.
     """
-    return fill_from_bytes(model, read_bytes(path), path)
+    return fill_from_bytes(model, read_bytes(path, remedy), path, remedy)
 
 
-def fill_from_bytes(model: nn.Module, data: bytes, path: str | Path) -> nn.Module:
+def fill_from_bytes(model: nn.Module, data: bytes, path: str | Path, remedy: str = REINSTALL) -> nn.Module:
     """As ``load_weights``, from the file's bytes (of which a caller may have checked the hash); ``path`` names it."""
     try:
         stored = tensors_from_bytes(data)
     except SafetensorError as error:
-        message = f"{path} is damaged or not a safetensors file ({error}): {REINSTALL}."
+        message = f"{path} is damaged or not a safetensors file ({error}): {remedy}."
         raise UserError(message) from error
     wanted = model.state_dict()
     odd = sorted(set(wanted) ^ set(stored))
     if odd:
-        message = f"{path} holds another network ({len(odd)} names differ, such as {odd[0]!r}): {REINSTALL}."
+        message = f"{path} holds another network ({len(odd)} names differ, such as {odd[0]!r}): {remedy}."
         raise UserError(message)
     for name, tensor in stored.items():
         if tensor.shape != wanted[name].shape:
             sizes = f"{list(tensor.shape)} instead of {list(wanted[name].shape)}"
-            message = f"{path} holds another network ({name!r} is {sizes}): {REINSTALL}."
+            message = f"{path} holds another network ({name!r} is {sizes}): {remedy}."
             raise UserError(message)
     model.load_state_dict(stored)
     return model
 
 
-def read_bytes(path: str | Path) -> bytes:
+def read_bytes(path: str | Path, remedy: str = REINSTALL) -> bytes:
     """A whole file. Raises UserError when it is missing or cannot be read."""
     try:
         return Path(path).read_bytes()
     except FileNotFoundError as error:
-        message = f"{path} is missing: {REINSTALL}."
+        message = f"{path} is missing: {remedy}."
         raise UserError(message) from error
     except OSError as error:
-        message = f"{path} could not be read ({error.strerror or error}): {REINSTALL}."
+        message = f"{path} could not be read ({error.strerror or error}): {remedy}."
         raise UserError(message) from error
 
 

@@ -180,7 +180,7 @@ def fit_on_volumes(
         lightning.seed_everything(run.setup.seed, workers=True, verbose=False)
         module = task(new_network(run.setup), run.setup.system, run.setup.seed)
         fit_lightning(run, module, data, options, on_event)
-        export_weights(run, load_weights(module.network, run.checkpoints / BEST))
+        export_weights(run, load_weights(module.network, run.checkpoints / BEST, run.remedy))
 
 
 def write_found(run: RunFolder, set_name: str, found: Mapping[str, Sequence]) -> Path:

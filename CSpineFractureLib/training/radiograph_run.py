@@ -119,7 +119,7 @@ def fit(run: RunFolder, options: FitOptions, on_event: OnEvent) -> None:
         lightning.seed_everything(run.setup.seed, workers=True, verbose=False)
         module = RadiographTask(_new_network(run.setup), run.setup.system, run.setup.seed)
         fit_lightning(run, module, data, options, on_event)
-        _export(run, load_weights(plain(module.network), run.checkpoints / BEST))
+        _export(run, load_weights(plain(module.network), run.checkpoints / BEST, run.remedy))
 
 
 def look(

@@ -91,6 +91,11 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
+    def remedy(self) -> str:
+        """What helps where a file of the network is missing or damaged."""
+        return f"delete '{self.checkpoints}' and {self.weights.name} beside it, and give the same command again"
+
+    @property
     def logs(self) -> Path:
         """CSV and TensorBoard logs."""
         return self.path / "logs"

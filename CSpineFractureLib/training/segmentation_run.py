@@ -74,7 +74,7 @@ def fit(run: RunFolder, options: FitOptions, on_event: OnEvent) -> None:
         lightning.seed_everything(run.setup.seed, workers=True, verbose=False)
         module = SegmentationTask(new_network(run.setup), run.setup.system, run.setup.seed)
         fit_lightning(run, module, data, options, on_event)
-        export_weights(run, load_weights(module.network, run.checkpoints / BEST))
+        export_weights(run, load_weights(module.network, run.checkpoints / BEST, run.remedy))
 
 
 def look(

@@ -83,13 +83,20 @@ def exported_network(run: RunFolder) -> nn.Module:
     if not run.weights.is_file():
         message = f"'{run.path}' holds no weights yet ({run.weights.name}): train it to the end first."
         raise UserError(message)
-    entry = from_metadata(read_metadata(run.weights), run.weights)
+    try:
+        entry = from_metadata(read_metadata(run.weights), run.weights)
+    except UserError as error:
+        message = f"'{run.weights}' is damaged: {run.remedy}."
+        raise UserError(message) from error
     try:
         network = create(entry.architecture, **entry.arguments)
     except ValueError as error:
         message = f"'{run.weights}' needs another version of this program ({error}) Train it again."
         raise UserError(message) from error
-    return prepare_for_inference(load_weights(network, run.weights))
+    if entry.architecture != run.entry().architecture:
+        message = f"'{run.weights}' holds another network ({entry.architecture}): {run.remedy}."
+        raise UserError(message)
+    return prepare_for_inference(load_weights(network, run.weights, run.remedy))
 
 
 def start_from_installed(network: nn.Module, setup: Setup, arguments: dict[str, Any]) -> None:

@@ -68,7 +68,7 @@ def fit(run: RunFolder, options: FitOptions, on_event: OnEvent) -> None:
         if run.setup.start and isinstance(module.network, TeachableCNN):
             module.network.match_norms(_some_pictures(data.training))
         fit_lightning(run, module, data, options, on_event)
-        export_weights(run, load_weights(plain(module.network), run.checkpoints / BEST))
+        export_weights(run, load_weights(plain(module.network), run.checkpoints / BEST, run.remedy))
 
 
 def look(

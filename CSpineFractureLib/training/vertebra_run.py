@@ -64,7 +64,7 @@ def fit(run: RunFolder, options: FitOptions, on_event: OnEvent) -> None:
         lightning.seed_everything(run.setup.seed, workers=True, verbose=False)
         module = VertebraTask(new_network(run.setup), run.setup.system, data.training.targets, run.setup.seed)
         fit_lightning(run, module, data, options, on_event)
-        export_weights(run, load_weights(plain(module.network), run.checkpoints / BEST))
+        export_weights(run, load_weights(plain(module.network), run.checkpoints / BEST, run.remedy))
 
 
 def look(

@@ -137,5 +137,5 @@ def _classes_shown(root: Path, folders: list[Path]) -> set[str]:
 def export_best(run: RunFolder) -> None:
     """Export the best weights so far with all that is needed to install them."""
     entry = run.entry()
-    model = load_weights(create(entry.architecture, **entry.arguments), run.checkpoints / BEST)
+    model = load_weights(create(entry.architecture, **entry.arguments), run.checkpoints / BEST, run.remedy)
     save_weights(model, run.weights, torch.float32, as_metadata(entry))

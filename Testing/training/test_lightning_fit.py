@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import errno
 import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from made_pictures import a_run, make_tree, tiny_networks
 from safetensors.torch import load_file, save_file
 
 from CSpineFractureLib.errors import UserError
+from CSpineFractureLib.models.manifest import as_metadata
 from CSpineFractureLib.models.registry import create
 from CSpineFractureLib.models.slice_cnn import SliceCNN
 from CSpineFractureLib.models.store import WeightsStore
@@ -306,6 +310,19 @@ def test_predicting_before_the_end_of_training_is_one_sentence(tmp_path):
     make_tree(tmp_path / "images", 64, train=8, val=4)
     with pytest.raises(UserError, match="holds no weights yet"):
         predict_slices(a_run(tmp_path, CLASSIFIER, "slice-cnn"), "val", "cpu")
+
+
+@pytest.mark.parametrize("damage", ["truncated", "of another network"])
+def test_damaged_weights_of_a_run_name_what_to_delete(fitted, tmp_path, damage):
+    whole, _ = fitted
+    run = replace(whole, path=Path(shutil.copytree(whole.path, tmp_path / "run")))
+    if damage == "truncated":
+        run.weights.write_bytes(run.weights.read_bytes()[:100])
+    else:
+        entry = replace(run.entry(), architecture="slice-resnet50", arguments={})
+        save_file(load_file(whole.weights), run.weights, metadata=as_metadata(entry))
+    with pytest.raises(UserError, match=r"delete '[^']*checkpoints' and [^\n]* give the same command again"):
+        exported_network(run)
 
 
 def test_more_gpus_than_there_are_is_one_sentence(tmp_path, monkeypatch):
