@@ -21,7 +21,7 @@ from CSpineFractureLib.pipeline.threads import prepare_process
 
 #: click's base of all faults of usage; found through typer, which may bring its own copy of click.
 _UsageFault = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
-CANCELLED = 130
+CANCELLED, LEFT_NOTHING = 130, "Cancelled: nothing half-written was left behind."
 TERMINATED = 143
 
 
@@ -35,6 +35,8 @@ def exit_code_of(arguments: Sequence[str] | None = None) -> int:
             from CSpineFractureLib.cli.app import app
 
             code = app([word for word in words if word != "--debug"], prog_name="cspine", standalone_mode=False)
+        if code == CANCELLED:  # typer makes a code of Ctrl-C
+            _say(LEFT_NOTHING)
         return code if isinstance(code, int) else 0
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
@@ -50,7 +52,7 @@ def _report(error: BaseException) -> int:
         error.show()
         return error.exit_code
     if isinstance(error, (KeyboardInterrupt, Cancelled, typer.Abort)):
-        _say("Cancelled: nothing was written.")
+        _say(LEFT_NOTHING)
         return CANCELLED
     if isinstance(error, UserError):
         _say(f"Error: {error}")

@@ -113,7 +113,10 @@ def already_made(out: Path, made: dict[str, Any], what: str = "images") -> bool:
     except (yaml.YAMLError, UnicodeDecodeError):
         noted = None  # damaged: nobody knows what was made there
     if noted != made:
-        message = f"'{out}' holds {what} of other data or options: delete it, or choose another --output."
+        message = (
+            f"'{out}' holds {what} of other data or options: delete it, or choose another --output (when measuring, "
+            f"another --set)."
+        )
         raise UserError(message)
     return True
 

@@ -92,6 +92,7 @@ def test_a_signal_ends_the_run_cleanly(ct, tmp_path, number, code):
     assert time.monotonic() - start < 5
     assert process.returncode == code
     assert "Traceback" not in err
+    assert ("Cancelled" in err) == (number == signal.SIGINT)
     assert out == ""
     assert [path.name for path in tmp_path.iterdir()] == ["ct.nii.gz"]
 
