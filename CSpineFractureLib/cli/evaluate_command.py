@@ -76,7 +76,6 @@ def run(
         raise UserError(message)
     check_set_name(set_name)
     opened = read_run(folder)
-    choose_device(device)  # says early what is wrong with it
     looked = opened.predictions(set_name).is_file() or opened.detections(set_name).is_file()
     if not looked and not opened.weights.is_file():
         message = f"'{folder}' holds no trained network yet: go on with 'cspine train {opened.setup.system.name}'."
@@ -84,6 +83,8 @@ def run(
     if data is None and not looked and set_name != "val" and not opened.images_of(set_name).is_dir():
         message = f"'{folder}' knows no set '{set_name}': add --data with its studies."
         raise UserError(message)
+    if data is not None or not looked:
+        choose_device(device)  # says early what is wrong with it
     with shown_progress("auto", sys.stdout) as show:
         if data is None:
             metrics = measure_run(folder, set_name) if looked else measure(opened, set_name, device, show)

@@ -22,7 +22,6 @@ from CSpineFractureLib.volume.zip_input import unpacked
 
 INSTANCES = "DICOM.instanceUIDs"
 """Attribute that Slicer's DICOM module gives a volume node: SOPInstanceUIDs with spaces between them."""
-SLICE_THICKNESS = "0018,0050"
 _PARALLEL = float(np.cos(np.radians(2.0)))
 
 
@@ -52,10 +51,9 @@ def slice_thickness_mm(node: slicer.vtkMRMLNode) -> float | None:
     database = getattr(slicer, "dicomDatabase", None)
     if not uids or database is None or not database.isOpen:
         return None
-    try:
-        return float(database.instanceValue(uids[0], SLICE_THICKNESS)) or None
-    except ValueError:
-        return None
+    file = Path(database.fileForInstance(uids[0]) or "-")
+    planes = scan_files([file]).planes if file.is_file() else []
+    return next((plane.thickness for plane in planes if plane.thickness), None)
 
 
 @contextmanager

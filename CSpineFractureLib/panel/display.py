@@ -11,7 +11,7 @@ from CSpineFractureLib.panel.findings_rows import level_rows
 from CSpineFractureLib.scene import roles
 from CSpineFractureLib.scene.build import SceneNodes
 from CSpineFractureLib.scene.cam_node import TOP_OPACITY, volume_rendering_of
-from CSpineFractureLib.scene.read_back import nodes_of_scene, studies_in
+from CSpineFractureLib.scene.read_back import nodes_of_scene
 from CSpineFractureLib.volume.windows import Window
 
 
@@ -32,17 +32,22 @@ NOTHING = Shown(False, False, False, False, False)
 
 
 def show_study(scene: slicer.vtkMRMLScene, study: str | None, shown: Shown) -> None:
-    """Show one study as chosen and hide every other, so that two studies never mix; ``None`` hides all."""
-    studies = studies_in(scene)
-    for one in studies:
-        if one != study:
-            _apply(scene, nodes_of_scene(scene, one), NOTHING)
-    for role in (roles.LEVEL_NAMES, roles.VERTEBRA_BOX, roles.FRACTURE_BOX, roles.CAM):
-        for node in roles.marked_nodes(scene, role):
-            if node.GetAttribute(roles.STUDY) not in studies:  # its segments were deleted: no choice reaches it
-                node.SetDisplayVisibility(False)
+    """Show one study as chosen and hide all else that is marked as ours, so that two studies never mix.
+
+    ``None`` hides all, the user's copies of nodes too. What is left of a study whose segments were deleted is hidden.
+    """
+    for role in (roles.SEGMENTATION, roles.LEVEL_NAMES, roles.VERTEBRA_BOX, roles.FRACTURE_BOX):
+        for node in _of_others(scene, role, study):
+            node.SetDisplayVisibility(False)
+    for cam in _of_others(scene, roles.CAM, study):
+        _apply_cam(scene, cam, NOTHING)
     if study is not None:
         _apply(scene, nodes_of_scene(scene, study), shown)
+
+
+def _of_others(scene: slicer.vtkMRMLScene, role: str, study: str | None) -> list[slicer.vtkMRMLNode]:
+    nodes = roles.marked_nodes(scene, role)
+    return [node for node in nodes if study is None or node.GetAttribute(roles.STUDY) != study]
 
 
 def show_volume(scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLScalarVolumeNode) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from CSpineFractureLib.panel.parameters import PanelParameters, connect, drop_un
 from CSpineFractureLib.panel.radiograph_panel import RadiographPanel
 from CSpineFractureLib.panel.results_panel import ResultsPanel
 from CSpineFractureLib.panel.setup_panel import SetupPanel
-from CSpineFractureLib.panel.slice_probabilities import add_slice_table
+from CSpineFractureLib.panel.slice_probabilities import add_slice_table, slice_curve
 from CSpineFractureLib.panel.worklist import scene_items
 from CSpineFractureLib.panel.worklist_panel import WorklistPanel
 from CSpineFractureLib.scene.files import load_scene
@@ -203,11 +204,16 @@ class Panel:
             with slicer.util.WaitCursor():
                 load_scene(self._scene, path)
                 for one in studies_in(self._scene):
-                    nodes = nodes_of_scene(self._scene, one)
-                    if one not in before and nodes.result is not None:  # the command's scenes hold no curve
-                        add_slice_table(self._scene, nodes, stored_result(nodes))
+                    if one not in before and slice_curve(self._scene, one) is None:  # the command's scenes hold none
+                        self._add_curve(one)
         except UserError as error:
             self.ui.statusLabel.setText(str(error))
             return
         self.results.list_studies()
+        self.results.refresh()
         self.ui.statusLabel.setText(_("Opened {path}.").format(path=path))
+
+    def _add_curve(self, study: str) -> None:
+        nodes = nodes_of_scene(self._scene, study)
+        with suppress(UserError):  # of an older version, which kept no result in the scene
+            add_slice_table(self._scene, nodes, stored_result(nodes))

@@ -40,7 +40,7 @@ class ResultsPanel:
         self._studies: list[str] = []
         self._observed: tuple[slicer.vtkMRMLTableNode, int] | None = None
         self._hides = False
-        self._windowed: tuple[str, Window] | None = None
+        self._windowed: dict[str, Window] = {}
         self.on_study: Callable[[str | None], None] = lambda study: None
         """Gets the study whenever the findings are shown anew; ``None`` where there is none or it waits to be read."""
         self.on_level: Callable[[str], None] = lambda level: None
@@ -82,7 +82,7 @@ class ResultsPanel:
         """
         chosen, found = self.study, studies_in(self._scene)[::-1]
         if not found:
-            self._windowed = None  # another scene: its volumes may have the same IDs
+            self._windowed = {}  # another scene: its volumes may have the same IDs
         if found == self._studies:
             return
         if any(one not in self._studies for one in found):
@@ -131,9 +131,9 @@ class ResultsPanel:
         show_study(self._scene, None if self.is_hidden else self.study, shown_of(self.parameters))
         volume = self.parameters.inputVolume
         window = self.parameters.window.window()
-        if volume is not None and self._windowed != (volume.GetID(), window):  # else the reader's own window stays
+        if volume is not None and self._windowed.get(volume.GetID()) != window:  # else the reader's own window stays
             set_window(volume, window)
-            self._windowed = (volume.GetID(), window)
+            self._windowed[volume.GetID()] = window
 
     def close(self) -> None:
         """Let go of the scene's nodes."""

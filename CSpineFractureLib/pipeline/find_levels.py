@@ -139,10 +139,10 @@ def beyond_levels_mm(levels: list[FusedLevel], view: CanonicalView) -> tuple[flo
     return high - levels[0].slab_s[1], levels[-1].slab_s[0] - low
 
 
-def explain_absence(names: list[str], context: RunContext, beyond_mm: tuple[float, float] = (0.0, 0.0)) -> None:
+def explain_absence(names: list[str], context: RunContext, beyond_mm: tuple[float, float] | None = None) -> None:
     """Say why levels are missing, given those found from top to bottom: none at all, or the volume ends before.
 
-    ``beyond_mm``: how far the scan goes on above the first and below the last one.
+    ``beyond_mm``: how far the scan goes on above the first and below the last one, where that is known.
     """
     if not names:
         context.warn(
@@ -151,8 +151,6 @@ def explain_absence(names: list[str], context: RunContext, beyond_mm: tuple[floa
             "nothing was assessed.",
         )
         return
-    above, below = beyond_mm
-    unknown = "no further level was recognised there, though the scan goes on for {:.0f} mm"
     inside = LEVELS[LEVELS.index(names[0]) : LEVELS.index(names[-1])]
     if missing := [name for name in inside if name not in names]:
         context.warn(
@@ -160,13 +158,20 @@ def explain_absence(names: list[str], context: RunContext, beyond_mm: tuple[floa
             f"Nothing was assessed of {', '.join(missing)}: too little of it was recognised between its neighbours.",
         )
     if names[-1] != LEVELS[-1]:
-        ends = "the volume ends there or shows too little of the levels below"
-        reason = unknown.format(below) if below > GOES_ON_MM else ends
+        reason = _reason("the volume ends there or shows too little of the levels below", beyond_mm and beyond_mm[1])
         context.warn("levels-below-missing", f"Nothing was assessed below {names[-1]}: {reason}.")
     if names[0] != LEVELS[0]:
-        reason = unknown.format(above) if above > GOES_ON_MM else "the volume begins there"
+        reason = _reason("the volume begins there", beyond_mm and beyond_mm[0])
         context.warn(
             "levels-above-missing",
             f"Nothing was assessed above {names[0]}: {reason}, so the numbering rests on what lies below and around,"
             " and may be a level too high or too low.",
         )
+
+
+def _reason(end: str, beyond_mm: float | None) -> str:
+    """Why there is no further level, given how far the scan goes on."""
+    if beyond_mm is None:
+        return f"{end}, or no further level was recognised"
+    goes_on = f"no further level was recognised there, though the scan goes on for {beyond_mm:.0f} mm"
+    return goes_on if beyond_mm > GOES_ON_MM else end

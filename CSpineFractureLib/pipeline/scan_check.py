@@ -45,15 +45,16 @@ METAL_HU, MOST_METAL_MM3 = 2500, 100.0
 """``phantom.scanner_streaks.METAL_HU``. Phantoms have metal in teeth but no implants (docs/PHANTOMS.md)."""
 
 
-def scan_warnings(view: CanonicalView, centres_ras: np.ndarray) -> list[Notice]:
+def scan_warnings(view: CanonicalView, centres_ras: np.ndarray, whole: bool = True) -> list[Notice]:
     """One plain sentence for each respect in which a volume lies outside what the networks have seen.
 
-    ``centres_ras`` ``[n, 3]``: middles of the levels found, RAS mm. Without any only the voxel size is judged.
+    ``centres_ras`` ``[n, 3]``: middles of the levels found, RAS mm. Without any only the voxel size is judged. Where
+    they are not the ``whole`` neck down to C7, metal below them is told, too.
     """
-    return list(_warnings(view, np.asarray(centres_ras, float).reshape(-1, 3)))
+    return list(_warnings(view, np.asarray(centres_ras, float).reshape(-1, 3), whole))
 
 
-def _warnings(view: CanonicalView, centres_ras: np.ndarray) -> Iterator[Notice]:
+def _warnings(view: CanonicalView, centres_ras: np.ndarray, whole: bool) -> Iterator[Notice]:
     pixel, slice_mm = max(view.spacing_mm[:2]), view.spacing_mm[2]
     for what, size, limit in (("pixels", pixel, COARSEST_PIXEL_MM), ("slices", slice_mm, THICKEST_SLICE_MM)):
         if size > limit + 1e-3:
@@ -81,7 +82,7 @@ def _warnings(view: CanonicalView, centres_ras: np.ndarray) -> Iterator[Notice]:
             f"Air or blanked voxels fill {100 * air:.0f} % of what lies within {AROUND_MM:.0f} mm of the column, more"
             f" than in the scans that the networks were trained on ({100 * MOST_AIR:.0f} %): tissue may be cut away.",
         )
-    further, beside, height_mm = around_column(view, centres_ras, METAL_BELOW_MM)
+    further, beside, height_mm = around_column(view, centres_ras, 0.0 if whole else METAL_BELOW_MM)
     metal = float((further[beside] > METAL_HU).sum()) * view.spacing_mm[0] * view.spacing_mm[1] * height_mm
     if metal > MOST_METAL_MM3:
         yield Notice(

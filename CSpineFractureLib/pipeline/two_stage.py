@@ -33,7 +33,7 @@ from CSpineFractureLib.pipeline.find_levels import (
 )
 from CSpineFractureLib.pipeline.fuse import FusedLevel
 from CSpineFractureLib.pipeline.scan_check import scan_warnings
-from CSpineFractureLib.pipeline.segment import segment_levels
+from CSpineFractureLib.pipeline.segment import C7, segment_levels
 from CSpineFractureLib.pipeline.slice_rows import level_scores, ras_hull, slice_rows, stored_range
 from CSpineFractureLib.pipeline.suspicion import (
     LEVEL_RULE,
@@ -72,7 +72,7 @@ def run(volume: CTVolume, context: RunContext) -> StudyOutput:
     shown = calibration.slices(suspicions) if calibration else suspicions
     cam = context.start(cam_volume, view, shown, labels)
     centres = [centre.result() for centre in centres]
-    notices = context.start(scan_warnings, view, np.array(centres))
+    notices = context.start(scan_warnings, view, np.array(centres), bool(levels) and levels[-1].index + 1 == C7)
     attribute(suspicions, labels, view)
     explain_absence([level_name(level.index) for level in levels], context, beyond_levels_mm(levels, view))
     if suspicions and not levels:

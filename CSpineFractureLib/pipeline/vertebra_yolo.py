@@ -12,7 +12,7 @@ from CSpineFractureLib.findings.study_output import StudyOutput
 from CSpineFractureLib.findings.study_result import Box, VertebraFinding
 from CSpineFractureLib.pipeline.context import RunContext
 from CSpineFractureLib.pipeline.decode import level_name
-from CSpineFractureLib.pipeline.find_levels import LEAST_CONFIDENCE, explain_absence, find_levels
+from CSpineFractureLib.pipeline.find_levels import LEAST_CONFIDENCE, beyond_levels_mm, explain_absence, find_levels
 from CSpineFractureLib.pipeline.fuse import FusedLevel
 from CSpineFractureLib.pipeline.slice_rows import block_of, level_scores, slice_rows, stored_range
 from CSpineFractureLib.volume.canonical import CanonicalView
@@ -30,7 +30,7 @@ def run(volume: CTVolume, context: RunContext) -> StudyOutput:
     levels, slices = found.levels, found.slices
     least = context.threshold("level_confidence", LEAST_CONFIDENCE)
     levels = [level for level in levels if level.slab.confidence >= least]
-    explain_absence([level_name(level.index) for level in levels], context)
+    explain_absence([level_name(level.index) for level in levels], context, beyond_levels_mm(levels, view))
     result.slices = slice_rows(view, {}, level_scores(slices))
     result.vertebrae = [_vertebra(level, view) for level in levels]
     return StudyOutput(result, np.zeros(volume.shape_kji, np.uint8))

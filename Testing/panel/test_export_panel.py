@@ -14,6 +14,9 @@ import pytest
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "dicom"))
 
+sys.path.append(str(Path(__file__).resolve().parents[1] / "volume"))
+
+from dicom_maker import axial_matrix, make_ct_phantom, make_dicom_series
 from dicom_study import make_study
 
 from CSpineFractureLib.findings.study_output import StudyOutput
@@ -32,23 +35,6 @@ class Database:
 
     def fileForInstance(self, uid):
         return str(self.files.get(uid, ""))
-
-
-def test_the_thickness_of_slices_that_overlap_is_asked_of_the_database(slicer_program, monkeypatch):
-    from CSpineFractureLib.panel.input_check import checked_volume
-    from CSpineFractureLib.panel.self_test_panel import add_block
-
-    class Headers(Database):
-        def instanceValue(self, uid, tag):
-            return {("1.2.3", "0018,0050"): "5.0"}.get((uid, tag), "")
-
-    node = add_block(slicer_program.mrmlScene)
-    monkeypatch.setattr(slicer_program, "dicomDatabase", Headers({}), raising=False)
-    assert checked_volume(node).slice_thickness_mm is None
-    node.SetAttribute("DICOM.instanceUIDs", "1.2.3 1.2.4")
-    assert checked_volume(node).slice_thickness_mm == 5.0
-    node.SetAttribute("DICOM.instanceUIDs", "1.2.4")
-    assert checked_volume(node).slice_thickness_mm is None
 
 
 class Here:
@@ -329,3 +315,19 @@ def test_an_analysis_makes_the_buttons_ready(a_panel):
     assert a_panel.ui.exportDicomButton.enabled
     a_panel.scene.Clear(False)
     assert not a_panel.ui.exportDicomButton.enabled
+
+
+@pytest.mark.parametrize("multiframe", [False, True])
+def test_the_thickness_of_slices_is_known_by_the_database(slicer_program, monkeypatch, tmp_path, multiframe):
+    from CSpineFractureLib.panel.input_check import checked_volume
+    from CSpineFractureLib.panel.self_test_panel import add_block
+
+    make_dicom_series(tmp_path / "ct", make_ct_phantom(), axial_matrix(), multiframe=multiframe)
+    files = known((tmp_path / "ct").iterdir())
+    node = add_block(slicer_program.mrmlScene)
+    monkeypatch.setattr(slicer_program, "dicomDatabase", Database(files), raising=False)
+    assert checked_volume(node).slice_thickness_mm is None
+    node.SetAttribute("DICOM.instanceUIDs", " ".join(files))
+    assert checked_volume(node).slice_thickness_mm == pytest.approx(axial_matrix()[2, 2])
+    node.SetAttribute("DICOM.instanceUIDs", "1.2.4")
+    assert checked_volume(node).slice_thickness_mm is None

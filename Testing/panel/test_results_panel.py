@@ -17,6 +17,7 @@ from CSpineFractureLib.scene.build import build_scene
 from CSpineFractureLib.scene.cam_node import volume_rendering_of
 from CSpineFractureLib.scene.files import load_scene, save_scene
 from CSpineFractureLib.scene.read_back import nodes_of_scene, stored_result, studies_in
+from CSpineFractureLib.scene.roles import marked_nodes
 from CSpineFractureLib.scene.volume_node import volume_of_node
 
 
@@ -164,7 +165,6 @@ def test_the_sagittal_layout_is_known_to_the_scene(shown, slicer_program):
 
 def test_the_curve_has_a_point_per_slice_and_lies_under_the_levels(shown):
     from CSpineFractureLib.panel.slice_probabilities import SLICE_CHART, slice_curve
-    from CSpineFractureLib.scene.roles import marked_nodes
 
     curve = slice_curve(shown.scene, shown.panel.results.study)
     assert len(curve.heights) == 28
@@ -198,6 +198,37 @@ def test_the_findings_wait_too_when_the_run_ends_after_the_module_was_left(a_pan
     assert a_panel.scene.GetFirstNodeByClass("vtkMRMLSliceCompositeNode").GetForegroundVolumeID() is None
 
 
+@pytest.mark.parametrize("curve", [True, False])
+def test_a_result_of_the_command_is_opened_with_a_curve(a_panel, tmp_path, curve):
+    from CSpineFractureLib.panel.slice_probabilities import SLICE_CHART, add_slice_table
+
+    volume = volume_of_node(a_panel.node)
+    output = pretended(volume, RunContext())
+    nodes = build_scene(a_panel.scene, volume, output, a_panel.node)
+    if curve:
+        add_slice_table(a_panel.scene, nodes, output.result)
+    save_scene(a_panel.scene, tmp_path / "scene.mrb")
+    a_panel.panel.detach()
+    a_panel.scene.Clear(False)
+    a_panel.panel.attach(a_panel.scene.AddNewNodeByClass("vtkMRMLScriptedModuleNode"))
+    a_panel.ui.resultPath.currentPath = str(tmp_path)
+    a_panel.ui.openButton.click()
+    assert a_panel.ui.plotLabel.pixmap.width() > 0
+    assert len(marked_nodes(a_panel.scene, SLICE_CHART)) == 1
+    assert "Opened" in a_panel.ui.statusLabel.text
+
+
+def test_copies_wait_to_be_read_too(a_panel):
+    a_panel.ui.hideUntilRead.checked = True
+    box = with_findings(a_panel, a_panel.node).nodes.vertebra_boxes[0]
+    copy = a_panel.scene.AddNewNodeByClass(box.GetClassName(), "copy")
+    copy.Copy(box)
+    copy.CreateDefaultDisplayNodes()
+    copy.GetDisplayNode().SetVisibility(True)
+    a_panel.panel.results.refresh()
+    assert not copy.GetDisplayNode().GetVisibility()
+
+
 def test_the_readers_own_window_stays_until_another_is_chosen(shown):
     display = shown.node.GetDisplayNode()
     display.SetWindowLevel(350, 40)
@@ -211,6 +242,7 @@ def test_the_readers_own_window_stays_until_another_is_chosen(shown):
 
 def test_a_result_that_is_opened_is_shown_on_its_own_ct_and_opens_once(shown, tmp_path):
     from CSpineFractureLib.panel.self_test_panel import add_block
+    from CSpineFractureLib.panel.slice_probabilities import SLICE_CHART
 
     first = shown.panel.results.study
     result = stored_result(shown.nodes)
@@ -226,6 +258,7 @@ def test_a_result_that_is_opened_is_shown_on_its_own_ct_and_opens_once(shown, tm
     shown.ui.openButton.click()
     composite = shown.scene.GetFirstNodeByClass("vtkMRMLSliceCompositeNode")
     assert shown.panel.results.study == first
+    assert len(marked_nodes(shown.scene, SLICE_CHART)) == 2
     opened = nodes_of_scene(shown.scene, first)
     assert composite.GetBackgroundVolumeID() == opened.volume.GetID() != other.GetID()
     assert opened.segmentation.GetDisplayNode().GetVisibility()
@@ -269,6 +302,7 @@ def test_a_deleted_findings_table_or_study_leaves_the_panel_usable(shown):
     shown.scene.RemoveNode(shown.nodes.segmentation)
     assert shown.ui.studyBox.count == 0
     assert not any(box.GetDisplayNode().GetVisibility() for box in shown.nodes.boxes)
+    assert shown.scene.GetFirstNodeByClass("vtkMRMLSliceCompositeNode").GetForegroundVolumeID() is None
     assert "No findings yet" in shown.ui.findingLabel.text
 
 

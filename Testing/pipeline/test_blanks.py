@@ -5,6 +5,7 @@ from __future__ import annotations
 import fake_profile  # registers the profile "fake"
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from CSpineFractureLib.pipeline.blanks import PADDING_HU, without_blanks
 from CSpineFractureLib.pipeline.engine import Engine
@@ -66,15 +67,37 @@ def test_blank_slices_between_others_are_filled(name):
     whole = hu.copy()
     hu[10] = -1024
     hu[20:22] = 0
-    hu[:3], hu[-2:] = -1024, -1024  # beyond the scan: nothing to go by
+    hu[:3], hu[-2:] = -1024, 0  # beyond the scan: nothing to go by
     clean = without_blanks(CTVolume(stored(hu, name), MATRICES[name]))
     wanted = hu.copy()
+    wanted[-2:] = PADDING_HU
     wanted[10] = np.rint((whole[9] + whole[11].astype(float)) / 2)
     wanted[20] = np.rint(whole[19] * (2 / 3) + whole[22] * (1 / 3))
     wanted[21] = np.rint(whole[19] * (1 / 3) + whole[22] * (2 / 3))
     np.testing.assert_allclose(clean.hu, stored(wanted, name), atol=1)
     assert codes(clean) == ["blank-slices"]
     assert clean.notices[0].message.startswith("3 slices")
+
+
+def test_every_eighth_slice_blank_is_no_padding():
+    hu = body((40, 60, 50))
+    hu[3::8] = 0
+    assert codes(without_blanks(CTVolume(hu, MATRICES["axial"]))) == ["blank-slices"]
+
+
+@pytest.mark.parametrize("step", [8, 10, 16])
+def test_tissue_in_coarse_steps_of_grey_is_no_padding(step):
+    rng = np.random.default_rng(0)
+    tissue = 55 + 12 * rng.standard_normal((30, 60, 60))
+    tissue[:, 20:40, 20:40] = 500 + 100 * rng.standard_normal((30, 20, 20))
+    volume = CTVolume((np.rint(tissue / step) * step).astype(np.int16), MATRICES["axial"])
+    assert without_blanks(volume) is volume
+
+
+def test_smooth_tissue_is_no_padding():
+    smooth = 20 * gaussian_filter(np.random.default_rng(0).standard_normal((30, 60, 60)), 1.5)
+    volume = CTVolume(np.rint(50 + smooth).astype(np.int16), MATRICES["axial"])
+    assert without_blanks(volume) is volume
 
 
 def test_a_long_gap_stays_blank():

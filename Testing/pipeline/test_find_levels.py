@@ -22,6 +22,7 @@ from CSpineFractureLib.volume.ct_volume import CTVolume
         ("C3 C4 C5 C6 C7", (5, 90), {"levels-above-missing": "the volume begins there, so the numbering"}),
         ("C3 C4 C5 C6 C7", (60, 90), {"levels-above-missing": "goes on for 60 mm, so the numbering"}),
         ("C1 C2 C5 C6 C7", (80, 90), {"levels-between-missing": "of C3, C4:"}),
+        ("C1 C2 C3", None, {"levels-below-missing": "too little of the levels below, or no further level was"}),
         ("", (0, 0), {"no-cervical-spine": "nothing was assessed"}),
     ],
 )

@@ -143,4 +143,6 @@ def test_metal_below_the_last_level_that_was_found_is_told_too():
     hu, matrix, middles = neck()
     hu[8:12, 85:95, 85:95] = 3000  # 20 mm above the lowest slice
     upper = middles[middles[:, 2] > 40]
-    assert codes(hu, matrix, upper) == ["metal-at-column"]
+    view = CanonicalView.of(CTVolume(hu, matrix))
+    assert [one.code for one in scan_warnings(view, upper, whole=False)] == ["metal-at-column"]
+    assert scan_warnings(view, upper) == []
