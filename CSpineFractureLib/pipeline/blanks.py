@@ -45,20 +45,19 @@ def _filled(volume: CTVolume) -> CTVolume:
     blank = np.array([_is_blank(plane) for plane in view.hu])
     shown = np.flatnonzero(~blank)
     gaps = [(a, b) for a, b in pairwise(shown) if 1 < b - a <= LONGEST_MM / view.spacing_mm[2]]
-    count = sum(high - low - 1 for low, high in gaps)
     is_tissue = [k for k in np.flatnonzero(blank) if view.hu[k, 0, 0] > AIR_HU]
     if not len(shown) or not (gaps or is_tissue):
         return volume
     volume = replace(volume, hu=volume.hu.copy())
     hu = CanonicalView.of(volume).hu
-    hu[is_tissue] = PADDING_HU
+    hu[is_tissue] = PADDING_HU  # those in gaps are filled next
     for low, high in gaps:
         for k in range(low + 1, high):
             share = (k - low) / (high - low)
             hu[k] = np.rint(hu[low] * (1 - share) + hu[high] * share)
-    if not gaps:
-        return volume
-    message = f"{count} slices between others are blank; they were filled in by linear interpolation."
+    count = sum(high - low - 1 for low, high in gaps)
+    done = f"{count} of them, between others, were filled in by linear interpolation" if gaps else "they count as air"
+    message = f"{np.count_nonzero(blank)} slices are blank; {done}."
     return volume.with_notices(Notice("blank-slices", message))
 
 

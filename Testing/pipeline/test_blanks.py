@@ -76,7 +76,16 @@ def test_blank_slices_between_others_are_filled(name):
     wanted[21] = np.rint(whole[19] * (1 / 3) + whole[22] * (2 / 3))
     np.testing.assert_allclose(clean.hu, stored(wanted, name), atol=1)
     assert codes(clean) == ["blank-slices"]
-    assert clean.notices[0].message.startswith("3 slices")
+    assert clean.notices[0].message.startswith("8 slices are blank; 3 of them")
+
+
+def test_blank_slices_at_an_end_that_read_as_tissue_are_air():
+    hu = body()
+    hu[-4:] = 0
+    clean = without_blanks(CTVolume(hu, MATRICES["axial"]))
+    assert (clean.hu[-4:] == PADDING_HU).all()
+    np.testing.assert_array_equal(clean.hu[:-4], hu[:-4])
+    assert [notice.message for notice in clean.notices] == ["4 slices are blank; they count as air."]
 
 
 def test_every_eighth_slice_blank_is_no_padding():
