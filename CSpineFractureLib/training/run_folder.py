@@ -92,8 +92,8 @@ class RunFolder:
 
     @property
     def remedy(self) -> str:
-        """What helps where a file of the network is missing or damaged."""
-        return f"delete '{self.checkpoints}' and {self.weights.name} beside it, and give the same command again"
+        """What helps where the weights of the best epoch, in ``checkpoints``, are missing or damaged."""
+        return f"delete '{self.checkpoints}' and give the same command again, which trains anew"
 
     @property
     def logs(self) -> Path:

@@ -83,10 +83,11 @@ def exported_network(run: RunFolder) -> nn.Module:
     if not run.weights.is_file():
         message = f"'{run.path}' holds no weights yet ({run.weights.name}): train it to the end first."
         raise UserError(message)
+    remedy = f"delete it, and 'cspine train {run.setup.system.name}' makes it again from the run's checkpoints"
     try:
         entry = from_metadata(read_metadata(run.weights), run.weights)
     except UserError as error:
-        message = f"'{run.weights}' is damaged: {run.remedy}."
+        message = f"'{run.weights}' is damaged: {remedy}."
         raise UserError(message) from error
     try:
         network = create(entry.architecture, **entry.arguments)
@@ -94,9 +95,9 @@ def exported_network(run: RunFolder) -> nn.Module:
         message = f"'{run.weights}' needs another version of this program ({error}) Train it again."
         raise UserError(message) from error
     if entry.architecture != run.entry().architecture:
-        message = f"'{run.weights}' holds another network ({entry.architecture}): {run.remedy}."
+        message = f"'{run.weights}' holds another network ({entry.architecture}): {remedy}."
         raise UserError(message)
-    return prepare_for_inference(load_weights(network, run.weights, run.remedy))
+    return prepare_for_inference(load_weights(network, run.weights, remedy))
 
 
 def start_from_installed(network: nn.Module, setup: Setup, arguments: dict[str, Any]) -> None:

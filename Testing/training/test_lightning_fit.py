@@ -23,7 +23,7 @@ from CSpineFractureLib.models.store import WeightsStore
 from CSpineFractureLib.training import lightning_fit, slice_run
 from CSpineFractureLib.training.fit_options import FitOptions
 from CSpineFractureLib.training.learner import check_plan
-from CSpineFractureLib.training.lightning_keep import LAST, PREVIOUS, checkpoint_of
+from CSpineFractureLib.training.lightning_keep import BEST, LAST, PREVIOUS, checkpoint_of
 from CSpineFractureLib.training.slice_export import exported_network, new_network
 from CSpineFractureLib.training.slice_run import fit as fit_slices
 from CSpineFractureLib.training.slice_run import look as predict_slices
@@ -315,14 +315,26 @@ def test_predicting_before_the_end_of_training_is_one_sentence(tmp_path):
 @pytest.mark.parametrize("damage", ["truncated", "of another network"])
 def test_damaged_weights_of_a_run_name_what_to_delete(fitted, tmp_path, damage):
     whole, _ = fitted
-    run = replace(whole, path=Path(shutil.copytree(whole.path, tmp_path / "run")))
+    run = replace(whole, path=Path(shutil.copytree(whole.path.parent, tmp_path / "runs")) / whole.path.name)
     if damage == "truncated":
         run.weights.write_bytes(run.weights.read_bytes()[:100])
     else:
         entry = replace(run.entry(), architecture="slice-resnet50", arguments={})
         save_file(load_file(whole.weights), run.weights, metadata=as_metadata(entry))
-    with pytest.raises(UserError, match=r"delete '[^']*checkpoints' and [^\n]* give the same command again"):
+    with pytest.raises(UserError, match=r"slice-cnn\.safetensors' [^\n]*: delete it, and 'cspine train 000-slice-cl"):
         exported_network(run)
+    run.weights.unlink()
+    fit_slices(run, CPU, lambda event: None)  # what the sentence promises
+    assert run.weights.read_bytes() == whole.weights.read_bytes()
+
+
+def test_a_lost_best_epoch_names_what_to_delete(fitted, tmp_path):
+    whole, _ = fitted
+    run = replace(whole, path=Path(shutil.copytree(whole.path.parent, tmp_path / "runs")) / whole.path.name)
+    run.weights.unlink()
+    (run.checkpoints / BEST).write_bytes(b"cut")
+    with pytest.raises(UserError, match=r"best\.safetensors [^\n]*: delete '[^']*checkpoints' and give the same"):
+        fit_slices(run, CPU, lambda event: None)
 
 
 def test_more_gpus_than_there_are_is_one_sentence(tmp_path, monkeypatch):
