@@ -12,7 +12,7 @@ from CSpineFractureLib.pipeline.boxes2d import SliceBox
 from CSpineFractureLib.pipeline.column_search import ColumnMap
 from CSpineFractureLib.pipeline.decode import FLOOR, LevelSlab
 from CSpineFractureLib.pipeline.move_map import end_c7, move_map, rename_map
-from CSpineFractureLib.pipeline.name_bodies import HEIGHTS_MM, NAME_WEIGHT, NamedBody, name_bodies
+from CSpineFractureLib.pipeline.name_bodies import HEIGHTS_MM, NAME_WEIGHT, UNANCHORED, NamedBody, name_bodies
 from CSpineFractureLib.volume.canonical import CanonicalView
 from CSpineFractureLib.volume.coarse_grid import GRID_MM
 
@@ -29,6 +29,10 @@ same CT cut off above, below or at both ends, the least is 0.74."""
 YOLO_WEIGHT, REGRESSED_WEIGHT, BESIDE_WEIGHT = 0.5, 2.5, 0.35
 """Of the evidence for names that YOLO and the level regressor give, and of the map's own names beside the latter;
 chosen like the weights of ``name_bodies``."""
+AGREES = 0.5
+"""Of the probability of the level regressor's likeliest name for a place: a name with less is never sure. Of 39 real CT
+whose levels in the whole scan stood for the truth it doubts 3 of 234 sure names there; where they are cut off above, 1
+of 321 that are right and 8 of 26 that lie on another level."""
 BOX_CLASS, BOX_PIXELS = 128, 4
 """Of 255: what belongs to a box; and the fewest such voxels of a level in a slice."""
 THORAX = 7
@@ -84,7 +88,16 @@ def bodies_of(
         further += REGRESSED_WEIGHT * column.names
         named = BESIDE_WEIGHT
     bodies = name_bodies(places * np.array(GRID_MM), heat, further, named)
+    if column.names is not None:
+        bodies = [_doubted(body, column.names) for body in bodies]
     return bodies, _middles(bodies, ras)
+
+
+def _doubted(body: NamedBody, names: np.ndarray) -> NamedBody:
+    """Not sure of its name where what lies around it speaks for another one (``names``: see ``ColumnMap``)."""
+    if body.place is None or names[body.level, body.place] >= np.log(AGREES):
+        return body
+    return replace(body, confidence=min(body.confidence, UNANCHORED))
 
 
 def _middles(bodies: list[NamedBody], ras: np.ndarray) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from CSpineFractureLib.pipeline import locate
 from CSpineFractureLib.pipeline.column_search import LOCATOR, map_column
 from CSpineFractureLib.pipeline.context import RunContext
 from CSpineFractureLib.pipeline.locate import bodies_of
+from CSpineFractureLib.pipeline.name_bodies import UNANCHORED
 from CSpineFractureLib.pipeline.regress_levels import REGRESSOR, regressed_names
 from CSpineFractureLib.volume.canonical import CanonicalView
 
@@ -77,6 +80,20 @@ def test_what_lies_around_the_column_renames_its_bodies(monkeypatch):
     bodies, lower_middles = bodies_of(lowered, view, *NOTHING)
     assert [body.level for body in bodies] == [2, 3, 4, 5]
     assert np.array_equal(middles, lower_middles)
+
+
+def test_a_name_that_what_lies_around_speaks_against_is_not_sure():
+    view = CanonicalView.of(a_neck(4)[0])
+    column = map_column(view, a_context())
+    sure, _ = bodies_of(column, view, *NOTHING)
+    assert min(body.confidence for body in sure) > UNANCHORED
+    names = np.full((8, len(column.places)), np.log(0.9))
+    third = sure[2]
+    names[third.level, third.place] = np.log(0.45)  # a little below a half of the likeliest
+    doubted, _ = bodies_of(replace(column, names=names), view, *NOTHING)
+    assert [(body.level, body.place) for body in doubted] == [(body.level, body.place) for body in sure]
+    assert doubted[2].confidence == UNANCHORED
+    assert min(doubted[n].confidence for n in (0, 1, 3)) > UNANCHORED
 
 
 def test_a_run_stops_between_batches():
