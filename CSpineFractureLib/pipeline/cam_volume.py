@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from scipy import ndimage
 
@@ -37,9 +38,10 @@ def cam_volume(
     cam = np.zeros((last - first + 1, size[1], size[0]), np.uint8)
     i, j = (low[axis] + (np.arange(size[axis]) + 0.5) * pixel[axis] for axis in (0, 1))
     for s in shown:
-        u, v = s.place.pixels_of(i, j)
-        grid = np.meshgrid(v, u, indexing="ij")
-        cam[s.k - first] = np.rint(255 * np.clip(ndimage.map_coordinates(s.cam, grid, order=1, cval=0.0), 0, 1))
+        (u, further_u), (v, further_v) = s.place.pixels_of(i[0] + [0, pixel[0]], j[0] + [0, pixel[1]])
+        way = np.array([[further_u - u, 0, u], [0, further_v - v, v]])
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        cam[s.k - first] = np.rint(255 * np.clip(cv2.warpAffine(s.cam, way, tuple(size), flags=flags), 0, 1))
     matrix = view.ijk_to_ras.copy()
     matrix[:3, 0] *= pixel[0]
     matrix[:3, 1] *= pixel[1]

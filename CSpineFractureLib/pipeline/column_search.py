@@ -8,7 +8,7 @@ bodies; ``name_bodies`` chooses those that follow each other as vertebrae do.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import partial
 
 import numpy as np
 from scipy import ndimage
@@ -37,18 +37,19 @@ class ColumnMap:
 
     ``classes`` uint8 ``[9, k, j, i]``: 255 times the probability of background, C1-C7, thoracic; ``heat`` float32
     ``[8, k, j, i]``: of the middles of C1-C7 and T1. ``corner``: index k, j, i of its first voxel on the coarse grid.
-    ``names`` ``[8, n]``: evidence for the names at ``places``, by what lies around the column (see ``regress_levels``).
+    ``places`` ``[n, 3]``: the candidates for the middles of bodies, as indices k, j, i of the map; by default those of
+    ``heat``. ``names`` ``[8, n]``: evidence for their names, by what lies around the column (see ``regress_levels``).
     """
 
     classes: np.ndarray
     heat: np.ndarray
     corner: tuple[int, int, int]
     names: np.ndarray | None = None
+    places: np.ndarray = None
 
-    @cached_property
-    def places(self) -> np.ndarray:
-        """``[n, 3]``: the candidates for the middles of bodies, as indices k, j, i of the map."""
-        return candidates(self.heat)
+    def __post_init__(self) -> None:
+        if self.places is None:
+            object.__setattr__(self, "places", candidates(self.heat))
 
     def ras_of(self, kji: np.ndarray, view: CanonicalView) -> np.ndarray:
         """RAS mm of (broken) indices ``(..., 3)`` of the map."""
@@ -85,7 +86,7 @@ def _map(hu: np.ndarray, context: RunContext) -> ColumnMap | None:
     near = [i for i in range(first[best] - REACH, first[best] + REACH + 1) if 0 <= i < len(tissue)]
     found = np.moveaxis(_look(hu[k, j], near, context), 0, -1)
     classes = np.rint(found[:CLASSES] * 255).astype(np.uint8)
-    heat = np.stack([ndimage.gaussian_filter(one, (1.0, 1.0, 0.7)) for one in found[CLASSES:]])
+    heat = np.stack(context.each(partial(ndimage.gaussian_filter, sigma=(1.0, 1.0, 0.7)), found[CLASSES:]))
     return ColumnMap(classes, heat * _near_midline(heat), (k.start, j.start, near[0]))
 
 

@@ -72,7 +72,7 @@ def _warnings(view: CanonicalView, centres_ras: np.ndarray, whole: bool) -> Iter
             f"The column comes within {max(edge, 0):.0f} mm of a side of the volume, nearer than in the scans that the"
             f" networks were trained on ({NEAREST_EDGE_MM:.0f} mm): check what lies on that side.",
         )
-    hu, near, _ = around_column(view, centres_ras)
+    hu, near, height_mm = around_column(view, centres_ras)
     if not near.any():
         return
     air = float((hu[near] < AIR_HU).mean())
@@ -82,7 +82,9 @@ def _warnings(view: CanonicalView, centres_ras: np.ndarray, whole: bool) -> Iter
             f"Air or blanked voxels fill {100 * air:.0f} % of what lies within {AROUND_MM:.0f} mm of the column, more"
             f" than in the scans that the networks were trained on ({100 * MOST_AIR:.0f} %): tissue may be cut away.",
         )
-    further, beside, height_mm = around_column(view, centres_ras, 0.0 if whole else METAL_BELOW_MM)
+    further, beside = hu, near
+    if not whole:
+        further, beside, height_mm = around_column(view, centres_ras, METAL_BELOW_MM)
     metal = float((further[beside] > METAL_HU).sum()) * view.spacing_mm[0] * view.spacing_mm[1] * height_mm
     if metal > MOST_METAL_MM3:
         yield Notice(

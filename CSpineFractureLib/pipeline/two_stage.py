@@ -67,12 +67,12 @@ def run(volume: CTVolume, context: RunContext) -> StudyOutput:
         context.start(_centre, level, labels, places[level.index + 1], view, found.column is not None)
         for level in levels
     ]
+    centres = [centre.result() for centre in centres]
+    notices = context.start(scan_warnings, view, np.array(centres), bool(levels) and levels[-1].index + 1 == C7)
     if suspicions:
         explain_slices(view, suspicions, context)
     shown = calibration.slices(suspicions) if calibration else suspicions
     cam = context.start(cam_volume, view, shown, labels)
-    centres = [centre.result() for centre in centres]
-    notices = context.start(scan_warnings, view, np.array(centres), bool(levels) and levels[-1].index + 1 == C7)
     attribute(suspicions, labels, view)
     explain_absence([level_name(level.index) for level in levels], context, beyond_levels_mm(levels, view))
     if suspicions and not levels:
