@@ -9,6 +9,7 @@ differs from the document, for the shipped networks know other pictures than who
 * The detectors' pictures (1 mm pixels, or crops) lie in the upper left corner of 512 x 512 pixels, the rest is 0:
   ``predict`` at 512 then changes no pixel size. The classifier's pictures are its 224 x 224 crops.
 * Only suspicious slices are explained, as in the profile; explaining all would slow this execution further.
+* Slices that look suspicious are looked at again as in the profile (see ``classify``), each look alone.
 * Slices that the profile leaves out (between its steps, beyond the column) are classified and detected all the same,
   after the others, and the answers are dropped. They have a time of their own (``left-out slices``).
 * The column-locator, which the document does not have, looks at one sagittal slice at a time, without PNG.
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,7 +144,11 @@ class NaiveEngine:
 
 
 class _OneByOne(RunContext):
-    """A run whose stages get one item at a time, whatever they ask for."""
+    """A run whose stages get one item at a time, whatever they ask for; ``items`` counts those of each stage."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.items: Counter[str] = Counter()
 
     def run_batches(
         self,
@@ -153,6 +159,7 @@ class _OneByOne(RunContext):
         message: str = "",
         side_by_side: bool = False,
     ) -> list[Any]:
+        self.items[stage] += len(items)
         return super().run_batches(stage, function, items, 1, message)
 
 
@@ -255,16 +262,16 @@ def _predictor_class() -> type:
     return DetectionPredictor
 
 
-def _look_at_the_rest(view: CanonicalView, networks: dict[str, Any], context: RunContext) -> None:
+def _look_at_the_rest(view: CanonicalView, networks: dict[str, Any], context: _OneByOne) -> None:
     """Classify and detect as many slices as the profile left out, from the lowest up."""
     pictures = {
-        DETECTOR: _detector_pictures(view, context),
-        CLASSIFIER: _classifier_pictures(view, context),
+        (DETECTOR, "detect"): _detector_pictures(view, context),
+        (CLASSIFIER, "classify"): _classifier_pictures(view, context),
     }
     with torch.inference_mode():
-        for task, picture in pictures.items():
+        for (task, stage), picture in pictures.items():
             network = networks[task]
-            for k in range(max(0, len(view.hu) - network.looked_at) if picture is not None else 0):
+            for k in range(max(0, len(view.hu) - context.items[stage]) if picture is not None else 0):
                 network(torch.from_numpy(np.ascontiguousarray(picture(k)))[None].to(context.device))
 
 

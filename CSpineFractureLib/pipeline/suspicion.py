@@ -25,8 +25,9 @@ from CSpineFractureLib.volume.morphology import filled_block
 
 SMOOTH_MM = 1.5
 LEVEL_RULE = (
-    "slice-top3: mean of a level's three highest slice probabilities, smoothed along the column with a Gaussian of"
-    " 1.5 mm and shared between levels by their fracture boxes or their Grad-CAM; study: the highest of its levels"
+    "slice-top3: mean of a level's three highest slice probabilities (of suspicious slices the mean of several looks),"
+    " smoothed along the column with a Gaussian of 1.5 mm and shared between levels by their fracture boxes or their"
+    " Grad-CAM; study: the highest of its levels"
 )
 
 

@@ -1,0 +1,74 @@
+"""Slices that look suspicious are looked at again, moved and mirrored; the others once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from CSpineFractureLib.errors import UserError
+from CSpineFractureLib.models.manifest import ModelEntry
+from CSpineFractureLib.pipeline.classify import LOOKS, classify_slices
+from CSpineFractureLib.pipeline.context import RunContext
+from CSpineFractureLib.volume.canonical import CanonicalView
+from CSpineFractureLib.volume.ct_volume import CTVolume
+
+SIZE = 64
+
+
+class LikesTheLeft(torch.nn.Module):
+    """As sure of a fracture as the left half of a picture is bright; notes how many pictures it sees at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[int] = []
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.seen.append(len(images))
+        share = images[:, 0, :, : SIZE // 2].mean((1, 2)).clamp(1e-4, 1 - 1e-4)
+        return torch.stack([torch.log(1 - share), torch.log(share)], dim=1)
+
+
+def judged(hu: np.ndarray, network: torch.nn.Module) -> list[float]:
+    """The probabilities of slices ``[k, SIZE, SIZE]`` that lie too far apart to be smoothed."""
+    seen = {"image": "slice", "window": "500/2000", "windows": [], "size": [SIZE, SIZE], "spacing_mm": [None, None]}
+    entry = ModelEntry("likes-left", "1", "slice-classifier", ["two-stage"], "none", "Apache-2.0", "nothing", seen)
+
+    def find(task: str) -> ModelEntry:
+        if task != "slice-classifier":
+            message = f"There are no weights for {task}."
+            raise UserError(message)
+        return entry
+
+    context = RunContext(loader=lambda task: (network, None), finder=find)
+    view = CanonicalView.of(CTVolume(hu.astype(np.int16), np.diag([-1.0, -1.0, 20.0, 1.0])))
+    return [slice_.probability for slice_ in classify_slices(view, [], context)]
+
+
+def test_a_suspicious_slice_is_worth_the_mean_of_all_looks():
+    hu = np.full((3, SIZE, SIZE), -500)
+    hu[0, :, : SIZE // 2] = 1500  # bright on one side: gone in the mirror
+    hu[1] = 1500  # bright on both
+    network = LikesTheLeft()
+    one_sided, both, dark = judged(hu, network)
+    half = SIZE // 2  # of the columns of each look's left half those that are bright, in the order of LOOKS
+    bright = [half, 0, half - 11, 5, half, 0]
+    assert one_sided == pytest.approx(np.mean(bright) / half, abs=0.01)
+    assert both == pytest.approx(1.0, abs=0.01)
+    assert dark == pytest.approx(0.0, abs=0.01)
+    assert network.seen == [3] + [2] * len(LOOKS)
+
+
+def test_slices_without_suspicion_are_looked_at_once():
+    network = LikesTheLeft()
+    assert max(judged(np.full((4, SIZE, SIZE), -100), network)) < 0.3
+    assert network.seen == [4]
+
+
+@pytest.mark.parametrize(("first", "worth"), [(0.501, 0.01), (0.55, 0.5), (0.6, 1.0), (0.7, 1.0)])
+def test_a_slice_that_is_hardly_suspicious_is_worth_hardly_less(first, worth):
+    hu = np.full((1, SIZE, SIZE), -500)
+    hu[0, :, : SIZE // 2] = round(2000 * first - 500)
+    half = SIZE // 2
+    mean = first * np.mean([half, 0, half - 11, 5, half, 0]) / half
+    assert judged(hu, LikesTheLeft())[0] == pytest.approx(first + worth * (mean - first), abs=0.02)
