@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 CLASSIFIER, FRACTURES = "slice-classifier", "fracture-detector"
 FRACTURE, SHOW_CAM, FRACTURE_BOX = 0.72, 0.5, 0.15
-"""Least scores. ``FRACTURE`` was chosen on 120 phantoms (plan ``neck``), in steps of 0.01: within 0.70 to 0.73, where as
-many displaced fractures are found as at 0.55 (38 of 42) and one of 58 sound studies is suspected (two at 0.69). Of 743
-sound levels 31 reach 0.6, 5 reach 0.7 and 4 this one; of 38 hairlines 13, 6 and 5."""
+"""Least scores. ``FRACTURE`` was chosen on 120 phantoms (plan ``neck``), in steps of 0.01: within 0.70 to 0.73, where
+as many displaced fractures are found as at 0.55 (38 of 42) and one of 58 sound studies is suspected (two at 0.69). Of
+743 sound levels 31 reach 0.6, 5 reach 0.7 and 4 this one; of 38 hairlines 13, 6 and 5."""
 WORTH = ((0.0, 0.5, 0.6, 0.985, 0.997, 1.0), (0, 0, 1, 1, 0, 0))
 """How much the further looks are worth, by the probability of the first one: where it is calm or certain nothing, and
 a slice that is hardly different is never worth much less. Slices for which they are worth nothing get none."""
