@@ -25,7 +25,7 @@ from CSpineFractureLib.volume.morphology import filled_block
 
 SMOOTH_MM = 1.5
 LEVEL_RULE = (
-    "slice-top3: mean of a level's three highest slice probabilities (of suspicious slices the mean of several looks),"
+    "slice-top3: mean of a level's three highest slice probabilities (suspicious ones looked at six times),"
     " smoothed along the column with a Gaussian of 1.5 mm and shared between levels by their fracture boxes or their"
     " Grad-CAM; study: the highest of its levels"
 )
