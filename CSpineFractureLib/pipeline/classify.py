@@ -33,7 +33,9 @@ WORTH = ((0.0, 0.5, 0.6, 0.985, 0.997, 1.0), (0, 0, 1, 1, 0, 0))
 """How much the further looks are worth, by the probability of the first one: where it is calm or certain nothing, and
 a slice that is hardly different is never worth much less. Slices for which they are worth nothing get none."""
 LOOKS = ((0, 0, True), (11, 5, False), (-5, 11, True), (-9, -7, False), (7, -9, True))
-"""The further looks: by how many pixels the picture is moved to the left and upwards, and whether it is mirrored."""
+"""The further looks: by how many of ``WIDTH`` pixels the picture is moved to the left and upwards, and whether it is
+mirrored. Networks of other sizes see it moved by the same share."""
+WIDTH = 224
 
 
 def classify_slices(view: CanonicalView, levels: list[FusedLevel], context: RunContext) -> list[SliceSuspicion]:
@@ -89,10 +91,11 @@ def _further_looks(classifier: nn.Module, pictures: torch.Tensor) -> torch.Tenso
     from torch.nn import functional
 
     height, width = pictures.shape[2:]
-    most = max(abs(way) for right, down, _ in LOOKS for way in (right, down))
+    moves = [tuple(round(way * width / WIDTH) for way in ways) for *ways, _ in LOOKS]
+    most = max(abs(way) for ways in moves for way in ways)
     padded = functional.pad(pictures, (most,) * 4, mode="replicate")
     looks = []
-    for right, down, mirrored in LOOKS:
+    for (right, down), (*_, mirrored) in zip(moves, LOOKS, strict=True):
         shown = padded[:, :, most + down : most + down + height, most + right : most + right + width]
         looks.append(_fractured(classifier, shown.flip(3) if mirrored else shown.contiguous()))
     return torch.stack(looks).mean(0)

@@ -45,7 +45,7 @@ class ColumnMap:
     heat: np.ndarray
     corner: tuple[int, int, int]
     names: np.ndarray | None = None
-    places: np.ndarray = None
+    places: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.places is None:

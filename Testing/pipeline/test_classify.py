@@ -52,7 +52,7 @@ def test_a_suspicious_slice_is_worth_the_mean_of_all_looks():
     network = LikesTheLeft()
     one_sided, both, dark = judged(hu, network)
     half = SIZE // 2  # of the columns of each look's left half those that are bright, in the order of LOOKS
-    bright = [half, 0, half - 11, 5, half, 0]
+    bright = [half, 0, half - 3, 1, half, 0]  # moved by 3 to the left, then by 1, 3 and 2
     assert one_sided == pytest.approx(0.8 * np.mean(bright) / half, abs=0.01)
     assert both == pytest.approx(0.8, abs=0.01)
     assert dark == pytest.approx(0.0, abs=0.01)
@@ -71,5 +71,5 @@ def test_a_slice_that_is_hardly_different_is_worth_hardly_less(first, worth):
     hu = np.full((1, SIZE, SIZE), -500)
     hu[0, :, : SIZE // 2] = round(2000 * first - 500)
     half = SIZE // 2
-    mean = first * np.mean([half, 0, half - 11, 5, half, 0]) / half
+    mean = first * np.mean([half, 0, half - 3, 1, half, 0]) / half
     assert judged(hu, LikesTheLeft())[0] == pytest.approx(first + worth * (mean - first), abs=0.02)
