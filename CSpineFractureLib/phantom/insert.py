@@ -1,6 +1,8 @@
 """Fractures put into a real CT, where a mask tells the vertebrae: the real bone is torn, moved and its gaps filled.
 
-The result keeps the scanner, the noise and the anatomy of the real scan; only the fracture is synthetic.
+The result keeps the scanner, the noise and the anatomy of the real scan; only the fracture is synthetic. What it
+changes is made finer than the voxels, blurred and averaged over them as by a scanner: a gap between thick slices is a
+shadow in both and not a hole in one or in none.
 """
 
 from __future__ import annotations
@@ -19,7 +21,12 @@ from CSpineFractureLib.phantom.sdf import Points
 from CSpineFractureLib.phantom.truth import LABELS, FractureTruth, truth_of
 
 REACH_MM = 7.0
-SMOOTH_MM = 1.2
+FINE_MM, MOST_PARTS = 0.5, 8
+"""Fractures are made on parts of voxels of this size, and at most so many along an axis."""
+BLUR_MM = 0.4
+"""Standard deviation of the blur of a scanner in the plane, as of the synthetic CT with a middling kernel."""
+LEAST_TORN = 0.25
+"""Of the parts of a voxel, how many are torn in a voxel that the truth calls torn: thin gaps in thick slices."""
 
 
 @dataclass
@@ -73,51 +80,101 @@ def _break(done: Inserted, matrix: np.ndarray, level: str, kind: str | None, rat
     place = _place(done.labels == LABELS[level], spacing)
     mask = done.labels[place] == LABELS[level]
     signed = _signed_distance(mask, spacing)
-    k, j, i = np.nonzero(signed < REACH_MM - 2)
+    grid = _FineGrid.within(mask.shape, spacing[::-1])
+    near = np.nonzero(grid.refined(signed) < REACH_MM - 2)
     offset = np.array([s.start for s in place])
-    world = np.stack([i + offset[2], j + offset[1], k + offset[0], np.ones(len(i))], axis=1) @ matrix.T
-    local = tuple(((world[:, :3] - v.centre) @ v.axes.T).astype(np.float32).T)
+    at = grid.coarse(np.stack(near))
+    world = (at + offset[:, None])[::-1].T @ matrix[:3, :3].T + matrix[:3, 3]
+    local = tuple(((world - v.centre) @ v.axes.T).astype(np.float32).T)
     inverse = np.linalg.inv(matrix)
 
     def index_of(p: Points) -> np.ndarray:
         ras = np.stack(np.broadcast_arrays(*p), axis=-1) @ v.axes + v.centre
         return (ras @ inverse[:3, :3].T + inverse[:3, 3])[..., ::-1].T - offset[:, None]
 
-    def distance(p: Points) -> np.ndarray:
-        return ndimage.map_coordinates(signed, index_of(p), order=1, mode="nearest", output=np.float32)
+    def sampled(values: np.ndarray, index: np.ndarray) -> np.ndarray:
+        return ndimage.map_coordinates(values, index, order=1, mode="nearest", output=np.float32)
 
-    broken = fracture.apply(distance, local)
+    broken = fracture.apply(lambda p: sampled(signed, index_of(p)), local)
     old = done.hu[place].astype(np.float32)
-    here, was = (k, j, i), index_of(broken.source)
-    moved = ndimage.map_coordinates(old, was, order=1, mode="nearest", output=np.float32)
+    here, soft, was = sampled(old, at), sampled(_soft(old, signed, rng), at), index_of(broken.source)
     pixel = float(spacing.min())
-    cover = np.clip(0.5 - broken.distance / pixel, 0, 1)
-    opened = np.clip(0.5 - broken.gap / pixel, 0, min(1.0, fracture.gap_mm / pixel)) * (broken.depth < 0.5)
-    soft = _soft(old, signed, rng)[here]
-    intact = np.clip(0.5 - signed[here] / pixel, 0, 1)
-    left_empty = np.clip(intact - cover, 0, 1)
-    still = np.linalg.norm(was - np.stack(here), axis=0) < 1e-2
-    value = np.where(
-        still,
-        old[here] * (1 - left_empty) + soft * left_empty,
-        moved * cover + np.where(intact > 0, soft, old[here]) * (1 - cover),
-    )
-    value = value + opened * (soft - value)
-    others = (done.labels[place][here] != 0) & (done.labels[place][here] != LABELS[level])
-    value = np.where(others, old[here], value)
+    torn = np.where(broken.distance > broken.depth + 1e-4, broken.distance, -np.inf)
+    uncut = np.clip(0.5 - torn / grid.step_mm, 0, 1)
+    cover = uncut * _rim(broken.depth, pixel)
+    intact = _rim(sampled(signed, at), pixel)
+    still = np.linalg.norm(was - at, axis=0) < 1e-2
+    cleared = intact * np.where(still, 1 - uncut, 1)
+    value = here + cleared * (soft - here)
+    value += np.where(still, 0, cover) * (sampled(old, was) - value)
+    width = min(1.0, fracture.gap_mm / grid.step_mm)
+    opened = np.clip(0.5 - broken.gap / grid.step_mm, 0, width) * _rim(broken.depth, pixel)
+    value += opened * (soft - value)
+    change = grid.seen(near, value - here, BLUR_MM)
+    others = (done.labels[place] != 0) & ~mask
     region = done.hu[place]
-    region[here] = np.clip(np.rint(value), -1024, 3071).astype(np.int16)
-    bone = (broken.distance < 0) & ~others
+    region[~others] = np.clip(np.rint(old + change), -1024, 3071).astype(np.int16)[~others]
+    bone = (grid.share(near, broken.distance < 0) >= 0.5) & ~others
     names = done.labels[place]
-    names[here] = np.where(bone, LABELS[level], np.where(others, names[here], 0))
-    torn = bone & (broken.gap < max(0.4, 0.5 * pixel))
-    gaps = done.fracture_mask[place]
-    gaps[tuple(axis[torn] for axis in here)] = LABELS[level]
+    names[bone], names[mask & ~bone] = LABELS[level], 0
+    torn_here = (broken.distance < 0) & (broken.gap < max(0.4, 0.5 * grid.step_mm))
+    done.fracture_mask[place][(grid.share(near, torn_here) >= LEAST_TORN) & ~others] = LABELS[level]
     truth = truth_of(fracture, done.fracture_mask, matrix)
     if truth is None:
         message = f"{level} {fracture.type}: the break misses the bone of the mask; choose another type, level or seed."
         raise UserError(message)
     done.fractures.append(truth)
+
+
+def _rim(distance: np.ndarray, pixel: float) -> np.ndarray:
+    """1 in bone, 0 two pixels outside: within, voxels are bone in part, which moves along with it."""
+    return np.clip(1.75 - distance / pixel, 0, 1)
+
+
+@dataclass(frozen=True)
+class _FineGrid:
+    """Each voxel of a block cut into ``parts`` ``[k, j, i]``, so that voxels show what they hold in part."""
+
+    shape: tuple[int, int, int]
+    parts: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+
+    @classmethod
+    def within(cls, shape: tuple[int, int, int], spacing_kji: np.ndarray) -> _FineGrid:
+        """Parts of about ``FINE_MM``, at least one."""
+        parts = np.clip(np.rint(spacing_kji / FINE_MM), 1, MOST_PARTS).astype(int)
+        return cls(shape, tuple(parts.tolist()), tuple(spacing_kji.tolist()))
+
+    @property
+    def step_mm(self) -> float:
+        """The smallest side of a part."""
+        return min(mm / n for mm, n in zip(self.spacing_mm, self.parts, strict=True))
+
+    def coarse(self, index: np.ndarray) -> np.ndarray:
+        """Where parts ``[3, n]`` lie in the block, in voxels."""
+        parts = np.array(self.parts)[:, None]
+        return (index + 0.5) / parts - 0.5
+
+    def refined(self, values: np.ndarray) -> np.ndarray:
+        """Values of the block ``[k, j, i]`` at its parts, between neighbours in proportion."""
+        parts = np.array(self.parts)
+        shape = tuple((np.array(self.shape) * parts).tolist())
+        return ndimage.affine_transform(values, 1 / parts, 0.5 / parts - 0.5, shape, order=1, mode="nearest")
+
+    def seen(self, where: tuple[np.ndarray, ...], values: np.ndarray, blur_mm: float) -> np.ndarray:
+        """What a scanner makes of values at parts (0 elsewhere): blurred in the plane, averaged over each voxel."""
+        fine = np.zeros(np.array(self.shape) * self.parts, np.float32)
+        fine[where] = values
+        steps = np.array(self.spacing_mm) / self.parts
+        return self._mean(ndimage.gaussian_filter(fine, (0.0, blur_mm / steps[1], blur_mm / steps[2])))
+
+    def share(self, where: tuple[np.ndarray, ...], flags: np.ndarray) -> np.ndarray:
+        """Of each voxel, the share of its parts that have the flag."""
+        return self.seen(where, flags, 0.0)
+
+    def _mean(self, fine: np.ndarray) -> np.ndarray:
+        (k, j, i), (a, b, c) = self.shape, self.parts
+        return fine.reshape(k, a, j, b, i, c).mean(axis=(1, 3, 5))
 
 
 def _place(mask: np.ndarray, spacing: np.ndarray) -> tuple[slice, slice, slice]:

@@ -56,6 +56,28 @@ def test_a_fracture_is_put_where_the_truth_says(a_scan, level, kind):
     np.testing.assert_array_equal(done.labels[others], a_scan.labels[others])
 
 
+@pytest.mark.parametrize(("level", "kind"), [("C1", "jefferson"), ("C4", "spinous"), ("C5", "burst"), ("C5", "wedge")])
+def test_thick_slices_show_the_mean_of_what_thin_ones_show(a_scan, level, kind):
+    count = len(a_scan.hu) // 3 * 3
+    slabs = lambda hu: hu[:count].reshape(-1, 3, *hu.shape[1:]).mean(axis=1)  # noqa: E731
+    thick, labels, matrix = slabs(a_scan.hu), a_scan.labels[1:count:3], np.array(a_scan.ijk_to_ras, float)
+    matrix[:3, 3] += matrix[:3, 2]
+    matrix[:3, 2] *= 3
+    broken = ((level, kind),)
+    thin = insert_fractures(a_scan.hu, a_scan.labels, a_scan.ijk_to_ras, broken, seed=4, hairline_rate=0)
+    coarse = insert_fractures(np.rint(thick).astype(np.int16), labels, matrix, broken, seed=4, hairline_rate=0)
+    wanted, made = slabs(thin.hu) - thick, coarse.hu - thick
+    changed = (np.abs(wanted) > 20) | (np.abs(made) > 20)
+    assert np.corrcoef(wanted[changed], made[changed])[0, 1] > 0.93
+
+
+@pytest.mark.parametrize(("level", "kind"), [("C1", "jefferson"), ("C4", "spinous")])
+def test_bone_that_moves_is_not_lost(a_scan, level, kind):
+    done = insert_fractures(a_scan.hu, a_scan.labels, a_scan.ijk_to_ras, ((level, kind),), seed=4, hairline_rate=0)
+    change = done.hu.astype(float) - a_scan.hu
+    assert abs(change.sum()) < 0.1 * np.abs(change).sum()
+
+
 def test_the_same_seed_breaks_alike_and_a_missing_level_is_refused(a_scan):
     first, again = (
         insert_fractures(a_scan.hu, a_scan.labels, a_scan.ijk_to_ras, (("C5", None),), seed=9) for _ in range(2)
