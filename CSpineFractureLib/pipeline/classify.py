@@ -3,6 +3,7 @@
 A slice that looks suspicious, but not for certain, is looked at again, moved by some pixels and mirrored, and its
 probability is the mean of all looks (as in Krizhevsky et al., NeurIPS 2012, section 4.1): a gap stays a gap, while what
 a network takes for one by accident often does not. Sizes are left alone, for resampling blurs fine gaps.
+Of thin slices not every one is looked at (``STEP_MM``), for probabilities are smoothed over more than that.
 """
 
 from __future__ import annotations
@@ -36,10 +37,12 @@ LOOKS = ((0, 0, True), (11, 5, False), (-5, 11, True), (-9, -7, False), (7, -9, 
 """The further looks: by how many of ``WIDTH`` pixels the picture is moved to the left and upwards, and whether it is
 mirrored. Networks of other sizes see it moved by the same share."""
 WIDTH = 224
+STEP_MM = 1.5
+"""How far apart slices that are looked at lie at most, where slices are thinner than half of that."""
 
 
 def classify_slices(view: CanonicalView, levels: list[FusedLevel], context: RunContext) -> list[SliceSuspicion]:
-    """Every slice of the cervical column with its probability.
+    """Every slice of the cervical column with its probability, between those that are looked at interpolated.
 
     Where no level was found, a classifier of whole slices looks at all slices of the volume, one of crops at none.
     """
@@ -67,14 +70,17 @@ def classify_slices(view: CanonicalView, levels: list[FusedLevel], context: RunC
         function, at_once = partial(look, judge=judge), _at_once(context)
         return np.array(context.run_batches(stage, function, items, at_once, message, side_by_side=True), np.float32)
 
-    with context.stage("classify", len(span), "Looking for fractures"):
-        probabilities = judged("classify", span, "Looking for fractures", _fractured)
+    seen_ks = sorted({*span[:: max(1, int(STEP_MM / view.spacing_mm[2]))], span[-1]})
+    with context.stage("classify", len(seen_ks), "Looking for fractures"):
+        probabilities = judged("classify", seen_ks, "Looking for fractures", _fractured)
         worth = np.interp(probabilities, *WORTH)
         again = np.flatnonzero(worth)
-        further = judged("look-again", [span[n] for n in again], "Looking again at suspicious slices", _further_looks)
+        further = judged(
+            "look-again", [seen_ks[n] for n in again], "Looking again at suspicious slices", _further_looks
+        )
         share = worth[again] * len(LOOKS) / (1 + len(LOOKS))
         probabilities[again] += share * (further - probabilities[again])
-    probabilities = smoothed(probabilities, view.spacing_mm[2])
+    probabilities = smoothed(np.interp(span, seen_ks, probabilities), view.spacing_mm[2])
     return [SliceSuspicion(k, float(p), centres[k]) for k, p in zip(span, probabilities, strict=True)]
 
 

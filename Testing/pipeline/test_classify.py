@@ -29,8 +29,8 @@ class LikesTheLeft(torch.nn.Module):
         return torch.stack([torch.log(1 - share), torch.log(share)], dim=1)
 
 
-def judged(hu: np.ndarray, network: torch.nn.Module) -> list[float]:
-    """The probabilities of slices ``[k, SIZE, SIZE]`` that lie too far apart to be smoothed."""
+def judged(hu: np.ndarray, network: torch.nn.Module, slice_mm: float = 20.0) -> list[float]:
+    """The probabilities of slices ``[k, SIZE, SIZE]``, which by default lie too far apart to be smoothed."""
     seen = {"image": "slice", "window": "500/2000", "windows": [], "size": [SIZE, SIZE], "spacing_mm": [None, None]}
     entry = ModelEntry("likes-left", "1", "slice-classifier", ["two-stage"], "none", "Apache-2.0", "nothing", seen)
 
@@ -41,7 +41,7 @@ def judged(hu: np.ndarray, network: torch.nn.Module) -> list[float]:
         return entry
 
     context = RunContext(loader=lambda task: (network, None), finder=find)
-    view = CanonicalView.of(CTVolume(hu.astype(np.int16), np.diag([-1.0, -1.0, 20.0, 1.0])))
+    view = CanonicalView.of(CTVolume(hu.astype(np.int16), np.diag([-1.0, -1.0, slice_mm, 1.0])))
     return [slice_.probability for slice_ in classify_slices(view, [], context)]
 
 
@@ -73,3 +73,15 @@ def test_a_slice_that_is_hardly_different_is_worth_hardly_less(first, worth):
     half = SIZE // 2
     mean = first * np.mean([half, 0, half - 3, 1, half, 0]) / half
     assert judged(hu, LikesTheLeft())[0] == pytest.approx(first + worth * (mean - first), abs=0.02)
+
+
+@pytest.mark.parametrize(("slice_mm", "looked_at"), [(0.4, 8), (0.5, 8), (0.7, 11), (0.8, 20), (1.25, 20)])
+def test_thin_slices_have_a_probability_each_though_not_all_are_looked_at(slice_mm, looked_at):
+    hu = np.full((20, SIZE, SIZE), -100)
+    hu[10:] = 1500
+    network = LikesTheLeft()
+    found = judged(hu, network, slice_mm)
+    assert sum(network.seen) == looked_at
+    assert len(found) == 20
+    assert found == sorted(found), "from 0.2 up to 1, without dents between the slices that were looked at"
+    assert (found[0], found[-1]) == (pytest.approx(0.2, abs=0.02), pytest.approx(1.0, abs=0.02))
