@@ -97,23 +97,24 @@ def _break(done: Inserted, matrix: np.ndarray, level: str, kind: str | None, rat
 
     broken = fracture.apply(lambda p: sampled(signed, index_of(p)), local)
     old = done.hu[place].astype(np.float32)
-    here, soft, was = sampled(old, at), sampled(_soft(old, signed, rng), at), index_of(broken.source)
+    was = index_of(broken.source)
     pixel = float(spacing.min())
     torn = np.where(broken.distance > broken.depth + 1e-4, broken.distance, -np.inf)
     uncut = np.clip(0.5 - torn / grid.step_mm, 0, 1)
     cover = uncut * _rim(broken.depth, pixel)
     intact = _rim(sampled(signed, at), pixel)
     still = np.linalg.norm(was - at, axis=0) < 1e-2
-    cleared = intact * np.where(still, 1 - uncut, 1)
-    value = here + cleared * (soft - here)
-    value += np.where(still, 0, cover) * (sampled(old, was) - value)
+    moved = np.where(still, 0, cover)
+    empty = intact * np.where(still, 1 - uncut, 1 - moved)
     width = min(1.0, fracture.gap_mm / grid.step_mm)
     opened = np.clip(0.5 - broken.gap / grid.step_mm, 0, width) * _rim(broken.depth, pixel)
-    value += opened * (soft - value)
-    change = grid.seen(near, value - here, BLUR_MM)
+    moved, empty = moved * (1 - opened), empty + opened * (1 - empty)
+    parts = [grid.seen(near, moved, BLUR_MM), grid.seen(near, empty, BLUR_MM)]
+    fills = [grid.spread(near, sampled(old, was)), grid.spread(near, sampled(_soft(old, signed, rng), at))]
+    seen = old * (1 - grid.mean(sum(parts))) + sum(grid.mean(m * v) for m, v in zip(parts, fills, strict=True))
     others = (done.labels[place] != 0) & ~mask
     region = done.hu[place]
-    region[~others] = np.clip(np.rint(old + change), -1024, 3071).astype(np.int16)[~others]
+    region[~others] = np.clip(np.rint(seen), -1024, 3071).astype(np.int16)[~others]
     bone = (grid.share(near, broken.distance < 0) >= 0.5) & ~others
     names = done.labels[place]
     names[bone], names[mask & ~bone] = LABELS[level], 0
@@ -127,8 +128,8 @@ def _break(done: Inserted, matrix: np.ndarray, level: str, kind: str | None, rat
 
 
 def _rim(distance: np.ndarray, pixel: float) -> np.ndarray:
-    """1 in bone, 0 two pixels outside: within, voxels are bone in part, which moves along with it."""
-    return np.clip(1.75 - distance / pixel, 0, 1)
+    """1 in bone, 0 from 2.5 pixels outside: within, voxels are bone in part, which moves along with it."""
+    return np.clip(2.5 - distance / pixel, 0, 1)
 
 
 @dataclass(frozen=True)
@@ -161,20 +162,25 @@ class _FineGrid:
         shape = tuple((np.array(self.shape) * parts).tolist())
         return ndimage.affine_transform(values, 1 / parts, 0.5 / parts - 0.5, shape, order=1, mode="nearest")
 
-    def seen(self, where: tuple[np.ndarray, ...], values: np.ndarray, blur_mm: float) -> np.ndarray:
-        """What a scanner makes of values at parts (0 elsewhere): blurred in the plane, averaged over each voxel."""
+    def spread(self, where: tuple[np.ndarray, ...], values: np.ndarray) -> np.ndarray:
+        """Values at parts in an array of all parts, 0 elsewhere."""
         fine = np.zeros(np.array(self.shape) * self.parts, np.float32)
         fine[where] = values
+        return fine
+
+    def seen(self, where: tuple[np.ndarray, ...], values: np.ndarray, blur_mm: float) -> np.ndarray:
+        """As ``spread``, blurred in the plane."""
         steps = np.array(self.spacing_mm) / self.parts
-        return self._mean(ndimage.gaussian_filter(fine, (0.0, blur_mm / steps[1], blur_mm / steps[2])))
+        return ndimage.gaussian_filter(self.spread(where, values), (0.0, blur_mm / steps[1], blur_mm / steps[2]))
+
+    def mean(self, fine: np.ndarray) -> np.ndarray:
+        """``[k, j, i]``: of each voxel, the mean of its parts."""
+        (k, j, i), (a, b, c) = self.shape, self.parts
+        return fine.reshape(k, a, j, b, i, c).mean(axis=(1, 3, 5))
 
     def share(self, where: tuple[np.ndarray, ...], flags: np.ndarray) -> np.ndarray:
         """Of each voxel, the share of its parts that have the flag."""
-        return self.seen(where, flags, 0.0)
-
-    def _mean(self, fine: np.ndarray) -> np.ndarray:
-        (k, j, i), (a, b, c) = self.shape, self.parts
-        return fine.reshape(k, a, j, b, i, c).mean(axis=(1, 3, 5))
+        return self.mean(self.spread(where, flags))
 
 
 def _place(mask: np.ndarray, spacing: np.ndarray) -> tuple[slice, slice, slice]:
