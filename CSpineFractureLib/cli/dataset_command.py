@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from CSpineFractureLib.cli.command_group import command_group
+from CSpineFractureLib.cli.seeds import MOST_SEED
 from CSpineFractureLib.errors import UserError
 
 app = command_group(help="Make training images of studies, and check data sets.")
@@ -33,7 +34,9 @@ def convert(
         str, typer.Option(help="CENTRE/WIDTH in HU, three (bone windows as R, G, B), or minmax (of each slice).")
     ] = "500/2000",
     split: Annotated[str, typer.Option(help="80:20, 70:20:10, 70:15:15 or 5-fold, by patient.")] = "80:20",
-    seed: Annotated[int, typer.Option(min=0, help="For the split and for the slices that are drawn.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=MOST_SEED, help="For the split and for the slices that are drawn.")
+    ] = 0,
     negatives: Annotated[
         float | None,
         typer.Option(min=0, metavar="RATIO", help="Slices without a box per slice with one. Default: 1 of fractures."),

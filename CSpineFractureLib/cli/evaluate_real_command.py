@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from CSpineFractureLib.cli.report_file import check_place, write_report
+from CSpineFractureLib.cli.seeds import MOST_SEED
 from CSpineFractureLib.errors import UserError
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def stress(
         list[str] | None,
         typer.Option(help="Only these changes, or those that begin so (crop, flip, slices); may be repeated."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the random crops, orders and noise.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of the random crops, orders and noise.")] = 0,
     copies: Annotated[
         int, typer.Option(min=1, help="How many copies of each random change, with the next seeds each.")
     ] = 1,
@@ -140,7 +141,7 @@ def pairs(
         list[str] | None, typer.Option(help="Only these fracture types, such as burst; may be repeated.")
     ] = None,
     n: Annotated[int, typer.Option("--n", min=1, help="How many pairs of each CT.")] = 3,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of levels, types and fractures.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of levels, types and fractures.")] = 0,
     threshold: Annotated[
         float | None,
         typer.Option(min=0, max=1, help="Probability from which a level counts.", show_default="the profile's own"),

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from CSpineFractureLib.cli.seeds import MOST_SEED
 from CSpineFractureLib.errors import UserError
 
 FORMATS = ("nifti", "dicom", "rsna", "radiograph")
@@ -18,7 +19,7 @@ FORMATS = ("nifti", "dicom", "rsna", "radiograph")
 def phantom(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the studies; made if absent.")],
     n: Annotated[int | None, typer.Option("--n", min=1, help="How many studies.", show_default="1")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the first study; the next ones follow.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of the first study; the next ones follow.")] = 0,
     fracture: Annotated[
         list[str] | None,
         typer.Option(metavar="LEVEL[:TYPE]", help="A fracture, such as C5:burst; may be repeated. Default: by chance."),

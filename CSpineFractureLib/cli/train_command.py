@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from CSpineFractureLib.cli.command_group import command_group
+from CSpineFractureLib.cli.seeds import MOST_SEED
 from CSpineFractureLib.errors import UserError
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def train_system(
     gpus: Annotated[int, typer.Option(min=1, help="How many GPUs to use.")] = 1,
     precision: Annotated[str, typer.Option(help="32, 16-mixed or bf16-mixed.")] = "32",
     workers: Annotated[int, typer.Option(min=0, help="Processes that read pictures.")] = 0,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED)] = 0,
 ) -> None:
     """Make the images, train, measure on the validation studies; RUNS/SYSTEM/MODEL holds all of it."""
     from CSpineFractureLib.datasets.sources import check_source
@@ -130,7 +131,7 @@ def two_stage(
     ] = False,
     effort: Annotated[float, typer.Option(min=0.0001, help="Scales all step counts; 1 is the whole recipe.")] = 1.0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED)] = 0,
 ) -> None:
     """The networks that the program ships; writes one safetensors file each and training.json."""
     for folder, maker in (

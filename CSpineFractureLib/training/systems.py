@@ -234,6 +234,7 @@ def _check(system: System) -> None:
         f"trainer '{system.trainer}' is not one of {', '.join(TRAINERS)}": system.trainer not in TRAINERS,
         f"model '{system.default_model}' is not among its models": system.default_model not in system.models,
         **_size_faults(system),
+        **_data_faults(system),
     }
     for key, kind, least, most in (
         ("epochs", int, 1, MOST_EPOCHS),
@@ -249,6 +250,20 @@ def _check(system: System) -> None:
     fault = next((text for text, wrong in faults.items() if wrong), None)
     if fault:
         raise ValueError(fault)
+
+
+def _data_faults(system: System) -> dict[str, bool]:
+    """Which values of ``data`` are of no kind that they could be, whatever the system makes of them."""
+    texts, counts = ("window", "split", "boxes", "masks", "more"), ("folds", "fold")
+    odd = {f"data.{key} is {value!r}, not a text": not isinstance(value, str) for key, value in _given(system, texts)}
+    for key, value in _given(system, counts):
+        whole = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        odd[f"data.{key} is {value!r}, not a whole number from 0"] = not whole
+    return odd
+
+
+def _given(system: System, keys: tuple[str, ...]) -> list[tuple[str, Any]]:
+    return [(key, system.data[key]) for key in keys if system.data.get(key) is not None]
 
 
 def _size_faults(system: System) -> dict[str, bool]:

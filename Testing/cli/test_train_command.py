@@ -69,6 +69,7 @@ def with_truncated_weights(folder: Path) -> list[object]:
         (lambda folder: ["--set", "training.batch=0"], "training.batch is 0"),
         (lambda folder: ["--set", "training.optimiser=foo"], "foo"),
         (lambda folder: ["--set", "data.fold=1"], "has no data.fold: leave it out"),
+        (lambda folder: ["--set", "data.window=5"], "data.window is 5, not a text"),
         (lambda folder: ["--set", "input.slices=9"], "--set cannot change 'input.slices'"),
         (lambda folder: ["--model", "alexnet"], "has no model 'alexnet'"),
         (lambda folder: ["--data", folder / "nowhere"], "nowhere"),
@@ -84,6 +85,14 @@ def test_what_cannot_be_trained_ends_with_one_sentence_and_leaves_nothing(capfd,
     assert fault in ended.err
     assert len(ended.err.strip().splitlines()) == 1
     assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("name", [SLICES, "two-stage"])
+def test_a_seed_that_no_library_takes_is_refused(capfd, tmp_path, studies, name):
+    ended = cspine_here(capfd, "train", name, "--data", studies, "-o", tmp_path / "runs", "--seed", 2**32)
+    assert ended.code == 2
+    assert "--seed" in ended.err
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_size_that_one_of_all_models_cannot_take_is_refused_before_the_first_one_is_trained(capfd, tmp_path, studies):
