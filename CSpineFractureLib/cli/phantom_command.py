@@ -41,7 +41,10 @@ def phantom(
     layout: Annotated[str, typer.Option("--format", help="nifti, dicom, rsna (as shipped) or radiograph.")] = "nifti",
     tilt: Annotated[float, typer.Option(min=-30, max=30, help="Gantry tilt in degrees, with --format dicom.")] = 0.0,
     insert_into: Annotated[Path | None, typer.Option(help="Break the vertebrae of this real CT instead.")] = None,
-    mask: Annotated[Path | None, typer.Option(help="NIfTI mask of that CT's vertebrae, 1-7 = C1-C7.")] = None,
+    mask: Annotated[
+        Path | None,
+        typer.Option(help="That CT's vertebrae: vertebrae.seg.nrrd of a run, or a NIfTI mask with 1-7 = C1-C7."),
+    ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Processes to use.")] = 1,
 ) -> None:
     """Make synthetic CT studies: ct.nii.gz, vertebrae.nii.gz, fractures.nii.gz and truth.json in a folder each.

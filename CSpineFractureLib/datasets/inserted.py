@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from CSpineFractureLib.datasets.nifti_mask import onto_grid, read_mask
+from CSpineFractureLib.dicom.label_file import read_labels
 from CSpineFractureLib.errors import UserError
+from CSpineFractureLib.findings.study_result import VolumeInfo
 from CSpineFractureLib.phantom.anatomy import stream
 from CSpineFractureLib.phantom.files import write_study
 from CSpineFractureLib.phantom.fracture_types import sample_level
@@ -17,6 +19,8 @@ from CSpineFractureLib.phantom.mask_frame import vertebra_from_mask
 from CSpineFractureLib.phantom.study import PhantomStudy
 from CSpineFractureLib.phantom.truth import LABELS
 from CSpineFractureLib.volume.read import read_volume
+
+RUN_FIRST = "give vertebrae.seg.nrrd of 'cspine run' on this CT, or a NIfTI mask"
 
 
 def make_inserted(
@@ -29,12 +33,17 @@ def make_inserted(
 ) -> list[Path]:
     """One folder ``inserted_<seed>`` per seed below ``root``: the CT with fractures, its mask, and the truth.
 
-    ``mask`` is a NIfTI file with 1-7 = C1-C7 on any grid that covers the CT; without ``fractures`` one level that is
-    whole in the mask is broken, drawn by the RSNA-2022 rates. Raises UserError for unusable input.
+    ``mask`` is a NIfTI file with 1-7 = C1-C7 on any grid that covers the CT, or what a run on this CT wrote, a
+    ``.seg.nrrd``; without ``fractures`` one level that is whole in the mask is broken, drawn by the RSNA-2022 rates.
+    Raises UserError for unusable input.
     """
     volume = read_volume(ct)
-    labels, grid = read_mask(mask)
-    labels = onto_grid(labels, grid, volume.ijk_to_ras, volume.shape_kji)
+    if mask.name.endswith(".nrrd"):
+        grid = VolumeInfo(list(volume.shape_kji), list(volume.spacing_mm), volume.ijk_to_ras.tolist())
+        labels = read_labels(mask, grid, RUN_FIRST, f"does not lie on the grid of '{ct}': {RUN_FIRST}")
+    else:
+        labels, stored = read_mask(mask)
+        labels = onto_grid(labels, stored, volume.ijk_to_ras, volume.shape_kji)
     whole = _whole(labels, volume.ijk_to_ras)
     if not whole:
         message = f"{mask}: no level of C1-C7 is whole in this mask on the grid of {ct.name}; give the mask of this CT."

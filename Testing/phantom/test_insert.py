@@ -8,11 +8,13 @@ import SimpleITK as sitk
 
 from CSpineFractureLib.datasets.inserted import make_inserted
 from CSpineFractureLib.errors import UserError
+from CSpineFractureLib.findings.study_result import LEVELS
 from CSpineFractureLib.phantom.files import make_studies
 from CSpineFractureLib.phantom.insert import insert_fractures
 from CSpineFractureLib.phantom.mask_frame import vertebra_from_mask
 from CSpineFractureLib.phantom.plan import StudyPlan
 from CSpineFractureLib.phantom.study import make_study
+from CSpineFractureLib.volume.itk_image import itk_image
 
 SOUND = StudyPlan(
     spacing_mm=(0.8, 0.8, 1.0), fractures=(), mimics=(), width_mm=100, depth_mm=110, above_mm=12, below_mm=2
@@ -105,3 +107,24 @@ def test_a_mask_on_another_grid_is_brought_onto_the_ct(tmp_path):
     assert before.shape == after.shape
     assert set(np.unique(fractures)) == {0, 4}
     assert (before != after).any()
+
+
+def test_the_segments_of_a_run_serve_as_a_mask(tmp_path, a_scan):
+    image = itk_image(a_scan.hu, np.array(a_scan.ijk_to_ras))
+    sitk.WriteImage(image, str(tmp_path / "ct.nii.gz"))
+    mask = itk_image(a_scan.labels, np.array(a_scan.ijk_to_ras))
+    sitk.WriteImage(mask, str(tmp_path / "mask.nii.gz"))
+    for number, level in enumerate(LEVELS):
+        mask.SetMetaData(f"Segment{number}_Name", level)
+        mask.SetMetaData(f"Segment{number}_LabelValue", str(number + 1))
+    sitk.WriteImage(mask, str(tmp_path / "vertebrae.seg.nrrd"))
+    made = [
+        make_inserted(tmp_path / "ct.nii.gz", tmp_path / name, tmp_path / name.split(".")[0], [3], (("C4", "burst"),))
+        for name in ("mask.nii.gz", "vertebrae.seg.nrrd")
+    ]
+    one, other = (sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "ct.nii.gz"))) for (folder,) in made)
+    np.testing.assert_array_equal(one, other)
+    sitk.WriteImage(image[:, :, 3:], str(tmp_path / "short.nii.gz"))
+    with pytest.raises(UserError, match="does not lie on the grid"):
+        make_inserted(tmp_path / "short.nii.gz", tmp_path / "vertebrae.seg.nrrd", tmp_path / "no", [3], None)
+    assert not (tmp_path / "no").exists()
