@@ -195,7 +195,8 @@ def pairs(
             write_report({"resolution_gate": not no_gate, **total}, output)
             typer.echo(
                 f"{name}: found {', '.join(pair.of(found=True)) or '-'}, overlooked "
-                f"{', '.join(pair.of(found=False)) or '-'}, alarms without fracture {pair.alarms}"
+                f"{', '.join(pair.of(found=False)) or '-'}, alarms without fracture {pair.alarms}, area under "
+                f"the curve {_share(pair.level_auc)}"
             )
     if not made:
         message = (

@@ -21,6 +21,7 @@ from CSpineFractureLib.phantom.mask_frame import vertebra_from_mask
 from CSpineFractureLib.phantom.truth import FractureTruth
 from CSpineFractureLib.pipeline.classify import FRACTURE
 from CSpineFractureLib.training.metrics_file import plain
+from CSpineFractureLib.training.rank_auc import rank_auc
 from CSpineFractureLib.training.study_report import StudyCase, TrueFracture, case_of, study_report
 
 if TYPE_CHECKING:
@@ -53,6 +54,14 @@ class ScanPairs:
         """The inserted fractures that were found, or those that were not, as ``LEVEL:TYPE``."""
         matches = [match for case in self.broken for match in case.matched if match.found == found]
         return [f"{match.truth.level}:{match.truth.type}" for match in matches]
+
+    @property
+    def level_auc(self) -> float | None:
+        """Area under the ROC curve: the broken levels' probabilities against those of the untouched CT's levels."""
+        sound = list(self.untouched.probabilities.values())
+        pairs = zip(self.truths, self.broken, strict=True)
+        broken = [case.probabilities.get(truth.level, 0.0) for truth, case in pairs]
+        return rank_auc(np.repeat([0, 1], [len(sound), len(broken)]), np.array([*sound, *broken]))
 
 
 def check_types(types: Sequence[str]) -> None:
@@ -170,6 +179,7 @@ def _row(scan: ScanPairs) -> dict:
     return {
         "file": scan.file,
         "alarms_untouched": scan.alarms,
+        "level_auc": scan.level_auc,
         "probabilities_untouched": scan.untouched.probabilities,
         "inserted": [
             {

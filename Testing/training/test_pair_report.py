@@ -67,7 +67,9 @@ def test_a_reader_who_sees_finds_what_was_inserted_and_nothing_without(study, vo
     assert total["box_sensitivity"] == total["level_sensitivity"] == total["study_sensitivity"] == 1
     assert total["level_specificity"] == total["study_specificity"] == 1
     assert total["alarms_untouched"] == total["already_marked"] == 0
-    assert all(row["found"] for row in total["per_scan"][0]["inserted"])
+    (row,) = total["per_scan"]
+    assert all(inserted["found"] for inserted in row["inserted"])
+    assert row["level_auc"] == 1
 
 
 def test_a_blind_reader_finds_nothing(study, volume):
@@ -76,6 +78,7 @@ def test_a_blind_reader_finds_nothing(study, volume):
     assert len(pairs.of(found=False)) == 2
     total = pair_summary([pairs])
     assert total["box_sensitivity"] == total["level_sensitivity"] == 0
+    assert total["per_scan"][0]["level_auc"] == 0.5
 
 
 def test_an_alarm_that_was_there_before_is_no_proof_of_sight(study, volume):
