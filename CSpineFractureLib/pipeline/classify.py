@@ -38,7 +38,7 @@ LOOKS = ((0, 0, True), (11, 5, False), (-5, 11, True), (-9, -7, False), (7, -9, 
 mirrored. Networks of other sizes see it moved by the same share."""
 WIDTH = 224
 STEP_MM = 1.5
-"""How far apart slices that are looked at lie at most, where slices are thinner than half of that."""
+"""How far apart slices that are looked at lie at most, where slices are thinner than half of that (all: ``exact``)."""
 
 
 def classify_slices(view: CanonicalView, levels: list[FusedLevel], context: RunContext) -> list[SliceSuspicion]:
@@ -70,7 +70,8 @@ def classify_slices(view: CanonicalView, levels: list[FusedLevel], context: RunC
         function, at_once = partial(look, judge=judge), _at_once(context)
         return np.array(context.run_batches(stage, function, items, at_once, message, side_by_side=True), np.float32)
 
-    seen_ks = sorted({*span[:: max(1, int(STEP_MM / view.spacing_mm[2]))], span[-1]})
+    every = 1 if context.exact else max(1, int((STEP_MM + 1e-3) / view.spacing_mm[2]))
+    seen_ks = sorted({*span[::every], span[-1]})
     with context.stage("classify", len(seen_ks), "Looking for fractures"):
         probabilities = judged("classify", seen_ks, "Looking for fractures", _fractured)
         worth = np.interp(probabilities, *WORTH)

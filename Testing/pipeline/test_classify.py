@@ -29,7 +29,7 @@ class LikesTheLeft(torch.nn.Module):
         return torch.stack([torch.log(1 - share), torch.log(share)], dim=1)
 
 
-def judged(hu: np.ndarray, network: torch.nn.Module, slice_mm: float = 20.0) -> list[float]:
+def judged(hu: np.ndarray, network: torch.nn.Module, slice_mm: float = 20.0, exact: bool = False) -> list[float]:
     """The probabilities of slices ``[k, SIZE, SIZE]``, which by default lie too far apart to be smoothed."""
     seen = {"image": "slice", "window": "500/2000", "windows": [], "size": [SIZE, SIZE], "spacing_mm": [None, None]}
     entry = ModelEntry("likes-left", "1", "slice-classifier", ["two-stage"], "none", "Apache-2.0", "nothing", seen)
@@ -40,7 +40,7 @@ def judged(hu: np.ndarray, network: torch.nn.Module, slice_mm: float = 20.0) -> 
             raise UserError(message)
         return entry
 
-    context = RunContext(loader=lambda task: (network, None), finder=find)
+    context = RunContext(loader=lambda task: (network, None), finder=find, exact=exact)
     view = CanonicalView.of(CTVolume(hu.astype(np.int16), np.diag([-1.0, -1.0, slice_mm, 1.0])))
     return [slice_.probability for slice_ in classify_slices(view, [], context)]
 
@@ -85,3 +85,9 @@ def test_thin_slices_have_a_probability_each_though_not_all_are_looked_at(slice_
     assert len(found) == 20
     assert found == sorted(found), "from 0.2 up to 1, without dents between the slices that were looked at"
     assert (found[0], found[-1]) == (pytest.approx(0.2, abs=0.02), pytest.approx(1.0, abs=0.02))
+
+
+def test_an_exact_run_looks_at_every_slice():
+    network = LikesTheLeft()
+    judged(np.full((20, SIZE, SIZE), -100), network, 0.4, exact=True)
+    assert sum(network.seen) == 20
