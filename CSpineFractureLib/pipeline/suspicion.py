@@ -25,9 +25,9 @@ from CSpineFractureLib.volume.morphology import filled_block
 
 SMOOTH_MM = 1.5
 LEVEL_RULE = (
-    "slice-top3: mean of a level's three highest slice probabilities (of thin slices those 1.5 mm apart are looked at,"
-    " suspicious ones six times), smoothed along the column with a Gaussian of 1.5 mm and shared between levels by"
-    " their fracture boxes or their Grad-CAM; study: the highest of its levels"
+    "slice-top3: mean of a level's three highest slice probabilities (thin slices 1.5 mm apart, suspicious ones looked"
+    " at six times), smoothed along the column (Gaussian, 1.5 mm), shared between levels by their fracture boxes or"
+    " Grad-CAM; study: its highest level"
 )
 
 
