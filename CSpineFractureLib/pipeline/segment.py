@@ -32,6 +32,7 @@ from CSpineFractureLib.volume.morphology import (
     highest_around,
     inside,
     label_places,
+    peel,
 )
 
 WORK_MM = 1.0
@@ -53,6 +54,8 @@ ARCH_MM = 6.0
 """So far below its slab, raised to the bodies, C7's arch ends; in 40 phantoms for training it loses 0.2 % of C7."""
 SURE_NAME, SURE_BACKGROUND = 178, 242
 """Of 255: from which probability a voxel of the map is a marker."""
+LIKELY, SOFT_HU = 100, 50.0
+CLOSED, BODY_HALF_MM = 3, 9.0
 MIDDLE_MM, LEAST_NAMED = 4.0, 0.25
 """So near to the middle of a body the map must be sure of its name in such a share of the voxels."""
 C7, BACKGROUND = 7, 8
@@ -92,9 +95,12 @@ def segment_levels(
     spot = _spots(levels, view, place, step, hu.shape)
     if others:
         bone |= _body_cores(others, levels, spot, hu)  # marrow
-    if drawn:
+    if named is not None:
         names, certainty = named
-        bone |= eroded((names > 0) & (names < BACKGROUND) & (certainty >= SURE_NAME))  # marrow
+        is_vertebra = (names > 0) & (certainty >= LIKELY)
+        bone |= is_vertebra & (hu > (threshold + SOFT_HU) / 2)  # thin cortex
+        bone |= eroded(is_vertebra) & (hu > TISSUE_HU)  # marrow
+    if drawn:
         markers = _mapped_markers(names, certainty, levels, bone)
         _trim(markers, levels, spot)
         _end_c7(markers, levels, spot)
@@ -104,9 +110,11 @@ def segment_levels(
         own = np.any([(height >= lower) & (height <= upper) for lower, upper in slabs], axis=0)
         markers = np.where(own, by_height, markers) if drawn else by_height
     check_cancelled()
-    work = np.where(bone, _flooded(hu, markers), 0).astype(np.uint8)
+    flooded = _flooded(hu, markers)
+    flooded[flooded == BACKGROUND] = 0
+    work = np.where(bone, flooded, 0).astype(np.uint8)
     check_cancelled()
-    work[work == BACKGROUND] = 0
+    _fill_bodies(work, flooded, spot, hu)
     _trim(work, levels, spot)
     work = _tidy(work, levels, float(np.prod([s * t for s, t in zip(step, view.spacing_mm[::-1], strict=True)])))
     check_cancelled()
@@ -149,7 +157,7 @@ def _flooded(hu: np.ndarray, markers: np.ndarray) -> np.ndarray:
 
 
 def bone_threshold(hu: np.ndarray, levels: list[FusedLevel], view: CanonicalView, place, step) -> float:
-    """HU that parts bone from soft tissue here: Otsu's threshold of the body boxes, kept within 130..260 HU."""
+    """HU that parts bone from soft tissue here: Otsu's threshold of the body boxes, kept within 130..300 HU."""
     values = []
     for level in levels:
         k, j, i = _work_index(view, place, step, level.center_ras)
@@ -162,7 +170,7 @@ def bone_threshold(hu: np.ndarray, levels: list[FusedLevel], view: CanonicalView
     image = sitk.GetImageFromArray(values[None].astype(np.float32))
     otsu = sitk.OtsuThresholdImageFilter()
     otsu.Execute(image)
-    return float(np.clip(otsu.GetThreshold(), 130.0, 260.0))
+    return float(np.clip(otsu.GetThreshold(), 130.0, 300.0))
 
 
 def _region(view: CanonicalView, levels: list[FusedLevel]) -> tuple[tuple[slice, slice, slice], tuple[int, int, int]]:
@@ -306,6 +314,20 @@ def _body_cores(labels: set[int], levels: list[FusedLevel], spot: Spots, hu: np.
     return cores & (hu > TISSUE_HU)
 
 
+def _fill_bodies(work: np.ndarray, flooded: np.ndarray, spot: Spots, hu: np.ndarray) -> None:
+    """Close, in place, what is open in the bodies of ``work``, where the watershed ``flooded`` has their name."""
+    for number, place in label_places(work).items():
+        if number == 1:
+            continue  # it has no body
+        place = grown(place, (CLOSED,) * 3, work.shape)
+        size = spot.size if np.ndim(spot.size) == 0 else spot.size[place]
+        body = (spot.behind[place] == 0) & (np.abs(spot.beside[place]) <= BODY_HALF_MM * size)
+        mask = work[place] == number
+        closed = eroded(dilated(np.pad(mask, CLOSED), CLOSED), CLOSED)[(slice(CLOSED, -CLOSED),) * 3]
+        open_ = closed & body & (work[place] == 0) & (flooded[place] == number) & (hu[place] > TISSUE_HU)
+        work[place][open_] = number
+
+
 def _mapped_markers(names: np.ndarray, certainty: np.ndarray, levels: list[FusedLevel], bone: np.ndarray) -> np.ndarray:
     """As ``_markers``, from what the sagittal network says of each voxel."""
     table = np.full(BACKGROUND + 1, BACKGROUND, np.uint8)
@@ -354,6 +376,7 @@ def _to_canonical(work: np.ndarray, view: CanonicalView, labels: np.ndarray, pla
     if step == (1, 1, 1) or filled is None:
         target[:] = work if filled else 0
         return
+    loose = []
     k, halo = grown(filled, (1, 0, 0), work.shape)[0], -(-max(step) // step[0])
     for first in range(k.start, k.stop, AT_ONCE):
         slices = slice(first, min(first + AT_ONCE, k.stop))
@@ -369,7 +392,10 @@ def _to_canonical(work: np.ndarray, view: CanonicalView, labels: np.ndarray, pla
         inner = eroded(fine > 0, max(step))[cut]
         fine = np.where(fine > 0, fine, highest_around(fine, tuple(s // 2 for s in step)))[cut]
         is_bone = view.hu[inside(place, part)] > np.floor(threshold).astype(np.int16)
-        target[part] = np.where(inner | is_bone, fine, 0)
+        target[part] = fine
+        loose.append(np.argwhere((fine > 0) & ~inner & ~is_bone) + [p.start for p in part])
+    if loose:
+        peel(target, np.concatenate(loose), max(step))
 
 
 def _fine_place(place: Place, step: tuple[int, int, int], shape: tuple[int, ...]) -> Place:

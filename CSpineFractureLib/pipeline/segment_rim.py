@@ -10,14 +10,14 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
-from CSpineFractureLib.volume.morphology import Place, filled_block, grown, highest_around, inside, label_places
+from CSpineFractureLib.volume.morphology import Place, filled_block, grown, highest_around, inside, label_places, peel
 
 RIM_MM, SMOOTH_MM = 1.0, 0.4
 """Depth of the rim, and how far the CT is smoothed to find its highest value, which noise would raise."""
 SOFT_HU, BRIGHTEST_HU = 40.0, 1300
 METAL_HU = 2200
 """Metal is brighter than bone, and no measure for it."""
-CRUMB_MM3 = 30.0
+CRUMB_MM3, CRUMB_VOXELS = 30.0, 4
 SLICES = 8
 """Looked at together: so few that they stay in the processor's cache."""
 
@@ -25,13 +25,13 @@ SLICES = 8
 def at_half_maximum(labels: np.ndarray, hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> None:
     """Take voxels of the rim that are less than half bone out of ``labels``, in place, and crumbs that come off.
 
-    ``labels`` uint8 and ``hu`` int16 are ``[k, j, i]``, ``spacing_mm`` is along i, j, k. Along an axis with voxels of
-    2 mm and more there is no rim, for they are as large as what it would take away.
+    ``labels`` uint8 and ``hu`` int16 are ``[k, j, i]``, ``spacing_mm`` is along i, j, k. The rim is at least one voxel
+    deep. Dark voxels behind bright ones stay, for they are marrow.
     """
     across = spacing_mm[::-1]
-    reach = tuple(round(RIM_MM / mm) for mm in across)
+    reach = tuple(max(1, round(RIM_MM / mm)) for mm in across)
     block = filled_block(labels)
-    if block is None or not any(reach):
+    if block is None:
         return
     dark = []  # found before any is taken out: the rim is that of the labels as they came
     for first in range(block[0].start, block[0].stop, SLICES):
@@ -39,14 +39,15 @@ def at_half_maximum(labels: np.ndarray, hu: np.ndarray, spacing_mm: tuple[float,
         filled = filled_block(labels[part])
         if filled is not None:
             place = inside(part, filled)
-            dark.append((place, _dark_rim(labels, hu, place, reach, across)))
-    for place, taken in dark:
-        labels[place][taken] = 0
+            start = [p.start for p in place]
+            dark.append(np.argwhere(_dark_rim(labels, hu, place, reach, across)) + start)
+    if dark:
+        peel(labels, np.concatenate(dark), max(reach))
     voxel_mm3 = float(np.prod(spacing_mm))
     for number, place in label_places(labels).items():
         parts, count = ndimage.label(labels[place] == number, np.ones((3, 3, 3)))
         if count > 1:
-            is_crumb = np.bincount(parts.ravel()) * voxel_mm3 < CRUMB_MM3
+            is_crumb = np.bincount(parts.ravel()) < max(CRUMB_VOXELS, CRUMB_MM3 / voxel_mm3)
             is_crumb[0] = False
             labels[place][is_crumb[parts]] = 0
 

@@ -47,6 +47,26 @@ def highest_around(values: np.ndarray, reach: tuple[int, ...]) -> np.ndarray:
     return values
 
 
+def peel(labels: np.ndarray, loose: np.ndarray, steps: int) -> None:
+    """Take ``loose`` voxels out of ``labels``, in place, that 0 reaches through loose ones in so many steps.
+
+    ``loose`` ``[n, 3]`` are indices of labelled voxels. A step goes to one of the six nearest; beyond the array lies
+    nothing.
+    """
+    last = np.array(labels.shape) - 1
+    for _ in range(steps):
+        own, is_open = labels[tuple(loose.T)], np.zeros(len(loose), bool)
+        for axis in range(labels.ndim):
+            for by in (-1, 1):
+                beside = list(loose.T)
+                beside[axis] = np.clip(beside[axis] + by, 0, last[axis])
+                is_open |= labels[tuple(beside)] != own
+        if not is_open.any():
+            return
+        labels[tuple(loose[is_open].T)] = 0
+        loose = loose[~is_open]
+
+
 def filled_block(labels: np.ndarray) -> Place | None:
     """The smallest block ``[k, j, i]`` that holds all voxels that are not 0; ``None`` without any."""
     filled = np.flatnonzero([plane.any() for plane in labels])
