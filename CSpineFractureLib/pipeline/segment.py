@@ -55,7 +55,9 @@ ARCH_MM = 6.0
 SURE_NAME, SURE_BACKGROUND = 178, 242
 """Of 255: from which probability a voxel of the map is a marker."""
 LIKELY, SOFT_HU = 100, 50.0
+"""Of 255: from which probability the map tells thin cortex, half as much brighter than soft tissue, and marrow."""
 CLOSED, BODY_HALF_MM = 3, 9.0
+"""Work voxels over which a body is closed, and half its breadth; farther out are the foramina of the arteries."""
 MIDDLE_MM, LEAST_NAMED = 4.0, 0.25
 """So near to the middle of a body the map must be sure of its name in such a share of the voxels."""
 C7, BACKGROUND = 7, 8
@@ -320,12 +322,11 @@ def _fill_bodies(work: np.ndarray, flooded: np.ndarray, spot: Spots, hu: np.ndar
         if number == 1:
             continue  # it has no body
         place = grown(place, (CLOSED,) * 3, work.shape)
-        size = spot.size if np.ndim(spot.size) == 0 else spot.size[place]
-        body = (spot.behind[place] == 0) & (np.abs(spot.beside[place]) <= BODY_HALF_MM * size)
-        mask = work[place] == number
-        closed = eroded(dilated(np.pad(mask, CLOSED), CLOSED), CLOSED)[(slice(CLOSED, -CLOSED),) * 3]
-        open_ = closed & body & (work[place] == 0) & (flooded[place] == number) & (hu[place] > TISSUE_HU)
-        work[place][open_] = number
+        body = (spot.behind[place] == 0) & (np.abs(spot.beside[place]) <= BODY_HALF_MM * spot.size)
+        mask = np.pad(work[place] == number, CLOSED)
+        closed = eroded(dilated(mask, CLOSED), CLOSED)[(slice(CLOSED, -CLOSED),) * 3]
+        gap = closed & body & (work[place] == 0) & (flooded[place] == number) & (hu[place] > TISSUE_HU)
+        work[place][gap] = number
 
 
 def _mapped_markers(names: np.ndarray, certainty: np.ndarray, levels: list[FusedLevel], bone: np.ndarray) -> np.ndarray:

@@ -17,7 +17,10 @@ RIM_MM, SMOOTH_MM = 1.0, 0.4
 SOFT_HU, BRIGHTEST_HU = 40.0, 1300
 METAL_HU = 2200
 """Metal is brighter than bone, and no measure for it."""
+COARSEST_MM = 3.0
+"""An arch is one such voxel thick: a rim would leave holes in it."""
 CRUMB_MM3, CRUMB_VOXELS = 30.0, 4
+"""A piece that comes off is a crumb where it is smaller than either."""
 SLICES = 8
 """Looked at together: so few that they stay in the processor's cache."""
 
@@ -26,12 +29,13 @@ def at_half_maximum(labels: np.ndarray, hu: np.ndarray, spacing_mm: tuple[float,
     """Take voxels of the rim that are less than half bone out of ``labels``, in place, and crumbs that come off.
 
     ``labels`` uint8 and ``hu`` int16 are ``[k, j, i]``, ``spacing_mm`` is along i, j, k. The rim is at least one voxel
-    deep. Dark voxels behind bright ones stay, for they are marrow.
+    deep, but along an axis with voxels of more than ``COARSEST_MM`` there is none. Dark voxels behind bright ones stay,
+    for they are marrow.
     """
     across = spacing_mm[::-1]
-    reach = tuple(max(1, round(RIM_MM / mm)) for mm in across)
+    reach = tuple(max(int(mm <= COARSEST_MM), round(RIM_MM / mm)) for mm in across)
     block = filled_block(labels)
-    if block is None:
+    if block is None or not any(reach):
         return
     dark = []  # found before any is taken out: the rim is that of the labels as they came
     for first in range(block[0].start, block[0].stop, SLICES):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 from coded_phantom import dice
 
 from CSpineFractureLib.errors import Cancelled
@@ -98,6 +99,18 @@ def test_bodies_are_filled_though_their_marrow_is_dark(a_phantom):
     for level in levels[1:]:
         x, y, z = np.rint(view.ijk_of(level.center_ras)).astype(int)
         assert labels[z, y, x] == level.index + 1
+
+
+def test_bone_of_an_old_person_is_not_hollow(a_phantom):
+    study, view = a_phantom
+    rows, heights, step = boxes_with_unsure_names(study, view)
+    kept = follow_column(rows, step)
+    levels = fuse(kept, heights, step)
+    depth = ndimage.distance_transform_edt(study.labels > 0, sampling=view.spacing_mm[::-1])
+    hu = np.where(depth > 1.3, 80, view.hu).astype(np.int16)  # as dark as muscle with contrast in it
+    labels = segment_levels(CanonicalView.of(CTVolume(hu, view.ijk_to_ras)), levels, kept, map_of(study.labels, view))
+    inner = (depth > 2.5) & (study.labels > 0) & (study.labels < 8)
+    assert (labels[inner] == study.labels[inner]).mean() > 0.9
 
 
 @pytest.mark.parametrize("sure", [0, 90])

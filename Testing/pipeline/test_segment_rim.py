@@ -50,11 +50,32 @@ def test_crumbs_that_come_off_go_and_other_pieces_stay():
     assert (labels == 2).sum() == 15**3 + 10**3
 
 
-@pytest.mark.parametrize("spacing_mm", [(4.0, 4.0, 2.5), (2.0, 2.0, 2.0)])
-def test_coarse_voxels_keep_their_mask(spacing_mm):
+def test_very_coarse_voxels_keep_their_mask():
     hu, truth = a_ball(700.0)
     labels = ndimage.binary_dilation(truth).astype(np.uint8)
     before = labels.copy()
+    at_half_maximum(labels, hu, (4.0, 4.0, 4.0))
+    assert np.array_equal(labels, before)
+
+
+def test_coarse_voxels_have_a_rim_of_one_where_they_are_not_too_large():
+    hu, truth = a_ball(700.0)
+    labels = ndimage.binary_dilation(truth).astype(np.uint8)
+    before = labels.copy()
+    at_half_maximum(labels, hu, (4.0, 4.0, 2.5))
+    middle = int(MIDDLE)
+    assert np.array_equal(np.flatnonzero(labels[:, middle, middle]), np.flatnonzero(truth[:, middle, middle]))
+    assert np.array_equal(labels[middle], before[middle])
+
+
+@pytest.mark.parametrize("spacing_mm", [(0.4, 0.4, 0.6), (0.9, 0.9, 2.0)])
+def test_marrow_as_dark_as_muscle_stays_behind_thin_cortex(spacing_mm):
+    labels, hu = np.zeros(SHAPE, np.uint8), np.full(SHAPE, 40, np.int16)
+    labels[10:30, 10:30, 10:30] = 5
+    hu[10:30, 10:30, 10:30] = 500
+    hu[11:29, 11:29, 11:29] = 60
+    before = labels.copy()
+    labels[9] = labels[10]  # too thick above
     at_half_maximum(labels, hu, spacing_mm)
     assert np.array_equal(labels, before)
 

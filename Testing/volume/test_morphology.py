@@ -14,6 +14,7 @@ from CSpineFractureLib.volume.morphology import (
     highest_around,
     inside,
     label_places,
+    peel,
 )
 
 
@@ -38,6 +39,22 @@ def test_the_highest_label_around_is_that_of_scipy(reach):
     labels = np.random.default_rng(0).integers(0, 8, (9, 12, 11)).astype(np.uint8) * blobs(1, (9, 12, 11))
     wanted = ndimage.grey_dilation(labels, size=tuple(2 * n + 1 for n in reach))
     assert np.array_equal(highest_around(labels, reach), wanted)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_what_the_outside_reaches_through_loose_voxels_is_peeled_off(steps):
+    for seed in range(3):
+        labels, loose = blobs(seed), blobs(seed + 9) & blobs(seed)
+        wanted = labels & ~(ndimage.binary_dilation(~labels, mask=loose, iterations=steps) & loose)
+        peel(labels, np.argwhere(loose), steps)
+        assert np.array_equal(labels, wanted)
+
+
+def test_loose_voxels_between_two_labels_are_peeled_off():
+    labels = np.ones((1, 1, 9), np.uint8)
+    labels[..., 5:] = 2
+    peel(labels, np.argwhere((labels > 0) & (np.arange(9) >= 4) & (np.arange(9) < 7)), 1)
+    assert labels.ravel().tolist() == [1, 1, 1, 1, 0, 0, 2, 2, 2]
 
 
 def test_labels_are_found_in_a_large_volume_that_is_mostly_empty():
