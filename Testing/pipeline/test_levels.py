@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy import ndimage
 from coded_phantom import dice
+from scipy import ndimage
 
 from CSpineFractureLib.errors import Cancelled
 from CSpineFractureLib.phantom.plan import StudyPlan
