@@ -57,7 +57,8 @@ def check_hu(values: np.ndarray, name: str, copy: bool = True) -> tuple[np.ndarr
         )
         notices = (Notice("values-shifted", message),)
     elif air < 2e-4:
-        message = f"The volume holds no air (lowest value {low:.0f} HU): it is cropped or its values are clipped."
+        much = "hardly any" if low < -500 else "no"
+        message = f"The volume holds {much} air (lowest value {low:.0f} HU): it is cropped or its values are clipped."
         notices = (Notice("no-air", message),)
     if values.dtype == np.int16:
         is_done = not copy and values.min() >= -OFFSET
