@@ -68,7 +68,11 @@ def run(volume: CTVolume, context: RunContext) -> StudyOutput:
         for level in levels
     ]
     centres = [centre.result() for centre in centres]
-    notices = context.start(scan_warnings, view, np.array(centres), bool(levels) and levels[-1].index + 1 == C7)
+    is_gated = context.threshold("resolution_gate", 1.0) > 0  # off: to measure what coarse voxels lead to
+    gate = fracture_assessable(view.spacing_mm, volume.slice_thickness_mm) if is_gated else True
+    is_whole = bool(levels) and levels[-1].index + 1 == C7
+    bodies = [centre for level, centre in zip(levels, centres, strict=True) if level.index > 1 and gate is True]
+    notices = context.start(scan_warnings, view, np.array(centres), is_whole, np.array(bodies))
     if suspicions:
         explain_slices(view, suspicions, context)
     shown = calibration.slices(suspicions) if calibration else suspicions
@@ -77,8 +81,6 @@ def run(volume: CTVolume, context: RunContext) -> StudyOutput:
     explain_absence([level_name(level.index) for level in levels], context, beyond_levels_mm(levels, view))
     if suspicions and not levels:
         context.warn("slices-without-levels", "Slices were judged, but it is not known which vertebrae they show.")
-    is_gated = context.threshold("resolution_gate", 1.0) > 0  # off: to measure what coarse voxels lead to
-    gate = fracture_assessable(view.spacing_mm, volume.slice_thickness_mm) if is_gated else True
     for level, centre in zip(levels, centres, strict=True):
         context.check_cancelled()
         result.vertebrae.append(_vertebra(level, labels, places[level.index + 1], view, centre, suspicions, gate))

@@ -15,6 +15,7 @@ from CSpineFractureLib.pipeline.scan_check import (
     THICKEST_SLICE_MM,
     around_column,
     edge_distance_mm,
+    marrow_hu,
     noise_hu,
     scan_warnings,
 )
@@ -146,3 +147,23 @@ def test_metal_below_the_last_level_that_was_found_is_told_too():
     view = CanonicalView.of(CTVolume(hu, matrix))
     assert [one.code for one in scan_warnings(view, upper, whole=False)] == ["metal-at-column"]
     assert scan_warnings(view, upper) == []
+
+
+@pytest.mark.parametrize(("marrow", "said"), [(120, ["outside-density"]), (400, [])])
+def test_bone_of_low_density_is_told(marrow, said):
+    hu, matrix, middles = neck()
+    view = CanonicalView.of(CTVolume(hu, matrix))
+    for i, j, k in np.rint(view.ijk_of(middles)).astype(int):
+        hu[k - 4 : k + 5, j - 8 : j + 9, i - 8 : i + 9] = marrow
+    view = CanonicalView.of(CTVolume(hu, matrix))
+    assert [one.code for one in scan_warnings(view, middles, bodies_ras=middles[:5])] == said
+    assert scan_warnings(view, middles) == []
+    assert marrow_hu(view, middles[:5]) == marrow
+
+
+def test_density_is_judged_of_bodies_alone_and_at_the_faces():
+    hu, matrix, middles = neck()
+    view = CanonicalView.of(CTVolume(hu, matrix))
+    assert scan_warnings(view, middles, bodies_ras=np.zeros((0, 3))) == []
+    assert marrow_hu(view, middles[:1] - np.array([0, 0, 200])) is None
+    assert abs(marrow_hu(view, view.ras_of(np.zeros((1, 3)))) - 50) < 10
