@@ -21,18 +21,15 @@ from CSpineFractureLib.pipeline.boxes2d import SliceBox
 from CSpineFractureLib.pipeline.column import ColumnLine
 from CSpineFractureLib.pipeline.column_search import ColumnMap, names_on
 from CSpineFractureLib.pipeline.fuse import FusedLevel
+from CSpineFractureLib.pipeline.segment_fine import to_canonical
 from CSpineFractureLib.pipeline.segment_rim import at_half_maximum
 from CSpineFractureLib.volume.canonical import CanonicalView
 from CSpineFractureLib.volume.morphology import (
     Place,
     dilated,
     eroded,
-    filled_block,
     grown,
-    highest_around,
-    inside,
     label_places,
-    peel,
 )
 
 WORK_MM = 1.0
@@ -61,8 +58,6 @@ CLOSED, BODY_HALF_MM = 3, 9.0
 MIDDLE_MM, LEAST_NAMED = 4.0, 0.25
 """So near to the middle of a body the map must be sure of its name in such a share of the voxels."""
 C7, BACKGROUND = 7, 8
-AT_ONCE = 8
-"""Slices of work that are made fine together: so few that they stay in the processor's cache."""
 BRIGHTEST_HU, RELIEF_STEPS = 1200, 4
 """Of the relief that the watershed floods: brighter bone is as this; and its steps per HU."""
 OCCIPUT_BEHIND_MM = 8.0
@@ -120,7 +115,7 @@ def segment_levels(
     _trim(work, levels, spot)
     work = _tidy(work, levels, float(np.prod([s * t for s, t in zip(step, view.spacing_mm[::-1], strict=True)])))
     check_cancelled()
-    _to_canonical(work, view, labels, place, step, threshold)
+    to_canonical(work, view, labels, place, step, threshold)
     check_cancelled()
     at_half_maximum(labels, view.hu, view.spacing_mm)
     return labels
@@ -369,35 +364,3 @@ def _tidy(work: np.ndarray, levels: list[FusedLevel], voxel_mm3: float) -> np.nd
         keep = sizes >= max(SMALLEST_MM3, 0.04 * sizes.max())
         clean[place][keep[parts]] = number
     return clean
-
-
-def _to_canonical(work: np.ndarray, view: CanonicalView, labels: np.ndarray, place, step, threshold: float) -> None:
-    """Bring the work labels to the canonical grid; fine voxels at the rim must be bone themselves."""
-    target, filled = labels[place], filled_block(work)
-    if step == (1, 1, 1) or filled is None:
-        target[:] = work if filled else 0
-        return
-    loose = []
-    k, halo = grown(filled, (1, 0, 0), work.shape)[0], -(-max(step) // step[0])
-    for first in range(k.start, k.stop, AT_ONCE):
-        slices = slice(first, min(first + AT_ONCE, k.stop))
-        filled = filled_block(work[max(0, slices.start - halo) : slices.stop + halo])
-        if filled is None:
-            continue
-        own = (slices, *grown(filled[1:], (1, 1), work.shape[1:]))
-        around = grown(own, (halo, 0, 0), work.shape)
-        part, block = (_fine_place(one, step, target.shape) for one in (own, around))
-        fine = work[around].repeat(step[0], 0).repeat(step[1], 1).repeat(step[2], 2)
-        fine = fine[tuple(slice(p.stop - p.start) for p in block)]
-        cut = tuple(slice(p.start - b.start, p.stop - b.start) for p, b in zip(part, block, strict=True))
-        inner = eroded(fine > 0, max(step))[cut]
-        fine = np.where(fine > 0, fine, highest_around(fine, tuple(s // 2 for s in step)))[cut]
-        is_bone = view.hu[inside(place, part)] > np.floor(threshold).astype(np.int16)
-        target[part] = fine
-        loose.append(np.argwhere((fine > 0) & ~inner & ~is_bone) + [p.start for p in part])
-    if loose:
-        peel(target, np.concatenate(loose), max(step))
-
-
-def _fine_place(place: Place, step: tuple[int, int, int], shape: tuple[int, ...]) -> Place:
-    return tuple(slice(p.start * s, min(p.stop * s, n)) for p, s, n in zip(place, step, shape, strict=True))
