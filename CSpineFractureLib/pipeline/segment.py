@@ -22,7 +22,7 @@ from CSpineFractureLib.pipeline.column import ColumnLine
 from CSpineFractureLib.pipeline.column_search import ColumnMap, names_on
 from CSpineFractureLib.pipeline.fuse import FusedLevel
 from CSpineFractureLib.pipeline.segment_fine import to_canonical
-from CSpineFractureLib.pipeline.segment_rim import at_half_maximum
+from CSpineFractureLib.pipeline.segment_rim import SOFT_HU, at_half_maximum
 from CSpineFractureLib.volume.canonical import CanonicalView
 from CSpineFractureLib.volume.morphology import (
     Place,
@@ -51,8 +51,9 @@ ARCH_MM = 6.0
 """So far below its slab, raised to the bodies, C7's arch ends; in 40 phantoms for training it loses 0.2 % of C7."""
 SURE_NAME, SURE_BACKGROUND = 178, 242
 """Of 255: from which probability a voxel of the map is a marker."""
-LIKELY, SOFT_HU = 100, 50.0
-"""Of 255: from which probability the map tells thin cortex, half as much brighter than soft tissue, and marrow."""
+LIKELY = 100
+"""Of 255: where the map sees a vertebra with this probability, thin cortex, half way from soft tissue to the threshold
+of bone, and marrow are bone."""
 CLOSED, BODY_HALF_MM = 3, 9.0
 """Work voxels over which a body is closed, and half its breadth; farther out are the foramina of the arteries."""
 MIDDLE_MM, LEAST_NAMED = 4.0, 0.25

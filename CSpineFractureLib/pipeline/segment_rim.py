@@ -33,7 +33,7 @@ def at_half_maximum(labels: np.ndarray, hu: np.ndarray, spacing_mm: tuple[float,
     for they are marrow.
     """
     across = spacing_mm[::-1]
-    reach = tuple(max(int(mm <= COARSEST_MM), round(RIM_MM / mm)) for mm in across)
+    reach = tuple(max(int(mm <= COARSEST_MM + 1e-3), round(RIM_MM / mm)) for mm in across)
     block = filled_block(labels)
     if block is None or not any(reach):
         return

@@ -51,7 +51,7 @@ def peel(labels: np.ndarray, loose: np.ndarray, steps: int) -> None:
     """Take ``loose`` voxels out of ``labels``, in place, that 0 reaches through loose ones in so many steps.
 
     ``loose`` ``[n, 3]`` are indices of labelled voxels. A step goes to one of the six nearest; beyond the array lies
-    nothing.
+    nothing. Where two labels meet, 0 begins at their border, too: what is loose there lies in a joint.
     """
     last = np.array(labels.shape) - 1
     for _ in range(steps):

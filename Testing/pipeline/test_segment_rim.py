@@ -58,11 +58,12 @@ def test_very_coarse_voxels_keep_their_mask():
     assert np.array_equal(labels, before)
 
 
-def test_coarse_voxels_have_a_rim_of_one_where_they_are_not_too_large():
+@pytest.mark.parametrize("slice_mm", [2.5, 3.0, np.nextafter(np.float32(3), np.float32(4))])
+def test_coarse_voxels_have_a_rim_of_one_where_they_are_not_too_large(slice_mm):
     hu, truth = a_ball(700.0)
     labels = ndimage.binary_dilation(truth).astype(np.uint8)
     before = labels.copy()
-    at_half_maximum(labels, hu, (4.0, 4.0, 2.5))
+    at_half_maximum(labels, hu, (4.0, 4.0, float(slice_mm)))
     middle = int(MIDDLE)
     assert np.array_equal(np.flatnonzero(labels[:, middle, middle]), np.flatnonzero(truth[:, middle, middle]))
     assert np.array_equal(labels[middle], before[middle])
