@@ -44,7 +44,7 @@ METAL_BELOW_MM = 70.0
 METAL_HU, MOST_METAL_MM3 = 2500, 100.0
 """``phantom.scanner_streaks.METAL_HU``. Phantoms have metal in teeth but no implants (docs/PHANTOMS.md)."""
 MARROW_MM, SPARSEST_HU = 3.0, 170.0
-"""So far around the middles of bodies is marrow. Of 60 phantoms of the plan ``neck``, one has less than this (155 to
+"""So far around the middles of bodies is marrow. Of 60 phantoms of the plan ``neck``, two have less than this (155 to
 572 HU, 5 % below 212); in sound phantoms made darker, false suspicions begin at 150 HU (docs/RESULTS.md)."""
 
 
