@@ -7,7 +7,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from CSpineFractureLib.pipeline.borders import body_line, place_borders
+from CSpineFractureLib.pipeline.body_line import body_line
+from CSpineFractureLib.pipeline.borders import place_borders
 from CSpineFractureLib.pipeline.boxes2d import SliceBox
 from CSpineFractureLib.pipeline.column_search import ColumnMap
 from CSpineFractureLib.pipeline.decode import FLOOR, LevelSlab

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from scipy import ndimage
 
-from CSpineFractureLib.pipeline.borders import BodyLine
+from CSpineFractureLib.pipeline.body_line import BodyLine
 from CSpineFractureLib.pipeline.column_search import ColumnMap
 from CSpineFractureLib.volume.canonical import CanonicalView
 from CSpineFractureLib.volume.coarse_grid import GRID_MM, to_coarse
@@ -61,7 +61,7 @@ def move_map(
     Parameters
     ----------
     line
-        Through the bodies (see ``borders.body_line``).
+        Through the bodies (see ``body_line``).
     levels, borders_ras
         ``[n]`` from top to bottom, and their borders ``[n + 1, 3]`` on the line (RAS mm). The first and the last one
         part a level from what is not named, and move with their neighbours; so does that between C1 and C2, for the

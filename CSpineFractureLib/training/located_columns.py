@@ -19,7 +19,7 @@ from CSpineFractureLib.datasets.column_volumes import BODIES, COLUMNS, TABLE, TH
 from CSpineFractureLib.datasets.part_folder import new_folder
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.findings.study_result import LEVELS
-from CSpineFractureLib.pipeline.borders import body_line
+from CSpineFractureLib.pipeline.body_line import body_line
 from CSpineFractureLib.pipeline.column_search import LOCATOR, ColumnMap, map_column
 from CSpineFractureLib.pipeline.context import RunContext
 from CSpineFractureLib.pipeline.locate import LocatedLevel, at_discs, bodies_of, with_slabs

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from made_neck import a_neck, gaps_s
 
+from CSpineFractureLib.pipeline import body_line as line_module
 from CSpineFractureLib.pipeline import borders
-from CSpineFractureLib.pipeline.borders import BodyLine, body_line, place_borders
+from CSpineFractureLib.pipeline.body_line import BodyLine, body_line
+from CSpineFractureLib.pipeline.borders import place_borders
 from CSpineFractureLib.pipeline.column_search import ColumnMap
 from CSpineFractureLib.pipeline.move_map import end_c7, move_map, rename_map
 from CSpineFractureLib.volume.canonical import CanonicalView
@@ -21,7 +23,8 @@ LEVELS = np.arange(2, 7)
 @pytest.fixture(params=["end plates", "sharpness"])
 def _both_ways(request, monkeypatch):
     """Discs as fine slices show them, and as coarse ones do."""
-    monkeypatch.setattr(borders, "FINE_MM", 1.5 if request.param == "end plates" else 0.0)
+    for module in (borders, line_module):
+        monkeypatch.setattr(module, "FINE_MM", 1.5 if request.param == "end plates" else 0.0)
 
 
 def expected_s(middles: np.ndarray, first: int = 2) -> np.ndarray:
@@ -201,6 +204,31 @@ def test_a_worn_disc_is_told_from_the_darker_marrow_beside_it_where_slices_are_f
         hu[np.abs(along - disc) <= 2.25] = 620.0  # end plates
         hu[np.abs(along - disc) <= 1.0] = 480.0  # what is left of the disc
     points = np.stack([np.zeros(len(along)), np.zeros(len(along)), -along], axis=1)
-    line = BodyLine(points, along, hu, slice_mm=0.8)
+    line = BodyLine(points, along, hu, np.zeros((2, len(along))), slice_mm=0.8)
     found = place_borders(line, LEVELS, -(discs + 4.0))
     assert np.abs(found - discs).max() < 1.0
+
+
+@pytest.mark.parametrize("error_mm", [-7.0, 7.0])
+def test_pedicles_tell_discs_from_marrow_that_looks_the_same_where_slices_are_coarse(error_mm):
+    along = np.arange(0.0, 130.0, 0.5)
+    discs = 20.0 + 16.0 * np.arange(6)
+    hu = 250.0 - 50.0 * np.cos((along - discs[0]) * 2 * np.pi / 8)  # dark in discs, and as dark in marrow
+    beside = 300.0 + 200.0 * np.sin((along - discs[0]) * 2 * np.pi / 16)  # pedicles below discs, foramina above
+    points = np.stack([np.zeros(len(along)), np.zeros(len(along)), -along], axis=1)
+    line = BodyLine(points, along, hu, np.stack([beside, beside]), slice_mm=2.5)
+    assert np.abs(place_borders(line, LEVELS, -(discs + error_mm)) - discs).max() < 1.5
+    alike = BodyLine(points, along, hu, np.zeros((2, len(along))), slice_mm=2.5)
+    assert np.abs(place_borders(alike, LEVELS, -(discs + error_mm)) - discs).min() > 4
+
+
+def test_pedicles_are_read_beside_the_bodies():
+    volume, middles = a_neck()
+    hu = volume.hu.copy()
+    k, j, i = np.rint(volume.ijk_of(middles[4] + [15.0, -4.0, 4.0])[::-1]).astype(int)
+    hu[k - 2 : k + 3, j - 4 : j + 5, i - 3 : i + 4] = 700
+    line = body_line(CanonicalView.of(CTVolume(hu, volume.ijk_to_ras)), middles[2:7], LEVELS)
+    brightest = line.points[line.beside.argmax(axis=1), 2]
+    assert np.abs(brightest - (middles[4, 2] + 4.0)).max() <= 4
+    rising = line.points[line_module.pedicle_signal(line).argmax(), 2]
+    assert 3 < rising - middles[4, 2] < 12
