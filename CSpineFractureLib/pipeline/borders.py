@@ -15,15 +15,15 @@ from CSpineFractureLib.pipeline.name_bodies import HEIGHTS_MM
 
 FINE_WEIGHT, FINE_PLACE_SD_MM = 1.0, 6.0
 """Of discs in fine slices, which show end plates, and of a border around where the middles put it."""
-ROUNDS = ((0.4, 3.0, 10.0), (0.8, 1.0, 3.0))
+ROUNDS = ((0.4, 3.0, 12.0), (0.8, 1.0, 3.0))
 """In coarse slices, first to find which gap is which, then where it is: the weights of discs and of pedicles, and how
 far a border may lie from where it is expected.
 
 These, ``HEIGHT_SD`` and what ``body_line`` says of coarse slices were chosen on 16 marked real CT and changed copies of
 them; seven others were kept out.
 """
-TOP_SD_MM = 3.0
-"""Of the borders above C1 and C2, which have no disc and are well known."""
+TOP_SD_MM = 1.5
+"""Of the borders above C1 and C2, which have no disc: C1's middle is well known, and they lie half its height away."""
 LEAST_DISC = -0.8
 HEIGHT_SD = 0.1
 """Of the logarithm of a level's height."""
@@ -40,6 +40,8 @@ def place_borders(line: BodyLine, levels: np.ndarray, expected_s: np.ndarray) ->
     dark = np.maximum(np.interp(places, line.along, disc_signal(line)), LEAST_DISC)
     if line.slice_mm <= FINE_MM:
         return _placed(places, levels, borders, FINE_WEIGHT * dark, FINE_PLACE_SD_MM, FINE_PLACE_SD_MM)
+    if levels[0] == 0 and len(levels) > 1:
+        borders[:2] = borders[:2].mean() + np.array([-0.5, 0.5]) * HEIGHTS_MM[0] * _mean_size(levels, borders)
     rising = np.interp(places, line.along, pedicle_signal(line))
     for disc, pedicle, sd_mm in ROUNDS:
         borders = _placed(places, levels, borders, disc * dark + pedicle * rising, sd_mm, TOP_SD_MM)
@@ -56,7 +58,7 @@ def _placed(
     for place, below in zip(expected, [*levels, levels[-1] + 1], strict=True):
         near = 0.5 * ((places - place) / (sd_mm if below > 1 else top_sd_mm)) ** 2
         costs.append(near - disc if below > 1 else near)
-    mean_size = np.clip((expected[-1] - expected[0]) / heights.sum(), 0.75, 1.3)
+    mean_size = _mean_size(levels, expected)
     gaps = places[None] - places[:, None]
     logs = np.where(gaps > LEAST_HEIGHT_MM, np.log(np.maximum(gaps, LEAST_HEIGHT_MM)), np.inf)
     best = (np.inf, expected)
@@ -67,6 +69,10 @@ def _placed(
         if value < best[0]:
             best = (value, places[path])
     return best[1]
+
+
+def _mean_size(levels: np.ndarray, borders: np.ndarray) -> float:
+    return float(np.clip((borders[-1] - borders[0]) / np.array(HEIGHTS_MM)[levels].sum(), 0.75, 1.3))
 
 
 def _cheapest(costs: list[np.ndarray], steps: list[np.ndarray]) -> tuple[float, np.ndarray]:
