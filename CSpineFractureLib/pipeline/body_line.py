@@ -111,7 +111,8 @@ def pedicle_signal(line: BodyLine) -> np.ndarray:
     """``[n]``: how far the sides of the line brighten downwards as at a disc, in the usual size of rises around
     (-1.5..1.5).
 
-    Pedicles stand beside the upper half of a body, the foramina of the nerves beside its lower half and the disc. In
+    Uncinate processes and pedicles stand beside the upper half of a body, the foramina of the nerves beside its lower
+    half. In
     coarse slices of old bone, where marrow is as dark as discs, they tell which of two dark gaps is the disc.
     """
     sd = PEDICLE_SD_MM / STEP_MM
