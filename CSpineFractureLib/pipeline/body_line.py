@@ -112,8 +112,7 @@ def pedicle_signal(line: BodyLine) -> np.ndarray:
     (-1.5..1.5).
 
     Uncinate processes and pedicles stand beside the upper half of a body, the foramina of the nerves beside its lower
-    half. In
-    coarse slices of old bone, where marrow is as dark as discs, they tell which of two dark gaps is the disc.
+    half. In coarse slices of old bone, where marrow is as dark as discs, they tell which of two dark gaps is the disc.
     """
     sd = PEDICLE_SD_MM / STEP_MM
     rise = ndimage.gaussian_filter1d(line.beside, sd, axis=1, order=1, mode="nearest").mean(axis=0) * sd
