@@ -17,14 +17,15 @@ PLACE_SD_MM = 6.0
 """Of a border around where the middles put it."""
 FINE_WEIGHT, DISC_WEIGHT = 1.0, 0.7
 """Of discs in fine slices, which show end plates, and in coarse ones."""
-PEDICLE_WEIGHT, BELOW_DISCS_MM = 2.0, 1.75
-"""In coarse slices the sides tell whether borders by discs alone lie half a level off, in dark marrow. Sides brighten
-at the discs in real CT and 5 mm below them in phantoms, so they are asked a little below."""
-HALF_SD_MM, AFAR_SD_MM = 3.0, 12.0
-"""Of borders half a level off around where they are sought, and of all around where the middles put them.
+BY_PEDICLES, AFTERWARDS = (0.4, 3.0, 12.0), (0.8, 1.0, 3.0)
+"""In coarse slices where pedicles, too, tell which dark gap is a disc, and then where it is: the weights of discs and
+of pedicles, and how far a border may lie from where it is expected (SD, mm)."""
+OTHER_GAPS = 0.42
+"""Of a level's height: borders so far from those by discs alone lie at other gaps. Half a level is in question; in the
+phantoms the sides brighten 5 mm below the discs, in real CT at them.
 
-The weights and distances for coarse slices, here and in ``body_line``, were chosen on 16 marked real CT, changed copies
-of them and 64 coarse copies of 16 phantoms; seven marked CT were kept out.
+These weights and what ``body_line`` says of coarse slices were chosen on 16 marked real CT, changed copies of them and
+64 coarse copies of 16 phantoms; seven marked CT were kept out.
 """
 TOP_SD_MM = 1.5
 """Of the borders above C1 and C2, which have no disc: C1's middle is well known, and they lie half its height away."""
@@ -51,20 +52,12 @@ def place_borders(line: BodyLine, levels: np.ndarray, expected_s: np.ndarray) ->
     size = _mean_size(levels, expected)
     if levels[0] == 0 and len(levels) > 1:
         expected[:2] = expected[:2].mean() + np.array([-0.5, 0.5]) * HEIGHTS_MM[0] * size
-    ways = [borders]
-    for half in np.array([-0.5, 0.5]) * HEIGHTS_MM[3] * size:
-        sought = np.where(at_discs, borders + half, expected)
-        ways.append(_placed(places, levels, sought, weight * dark, HALF_SD_MM, TOP_SD_MM))
-    rising = np.interp(places, line.along, pedicle_signal(line))
-
-    def likely(way: np.ndarray) -> float:
-        at = way[at_discs]
-        discs, pedicles = np.interp(at, places, dark).sum(), np.interp(at + BELOW_DISCS_MM, places, rising).sum()
-        far = 0.5 * (((at - expected[at_discs]) / AFAR_SD_MM) ** 2).sum()
-        odd = min(_odd(np.diff(way), levels, one, size).sum() + 0.5 * (np.log(one) / SIZE_SD) ** 2 for one in SIZES)
-        return weight * discs + PEDICLE_WEIGHT * pedicles - far - odd
-
-    return max(ways, key=likely)
+    rising, others = np.interp(places, line.along, pedicle_signal(line)), expected
+    for disc, pedicle, sd_mm in (BY_PEDICLES, AFTERWARDS):
+        others = _placed(places, levels, others, disc * dark + pedicle * rising, sd_mm, TOP_SD_MM)
+        if np.median(np.abs(others - borders)[at_discs]) < OTHER_GAPS * size * HEIGHTS_MM[3]:
+            return borders
+    return others
 
 
 def _placed(
@@ -72,25 +65,22 @@ def _placed(
 ) -> np.ndarray:
     """The borders near ``expected`` (mm along the line) with discs at them (``disc``: evidence at each of ``places``)
     and heights as usual."""
+    heights = np.array(HEIGHTS_MM)[levels]
     costs = []
     for place, below in zip(expected, [*levels, levels[-1] + 1], strict=True):
         near = 0.5 * ((places - place) / (sd_mm if below > 1 else top_sd_mm)) ** 2
         costs.append(near - disc if below > 1 else near)
     mean_size = _mean_size(levels, expected)
     gaps = places[None] - places[:, None]
+    logs = np.where(gaps > LEAST_HEIGHT_MM, np.log(np.maximum(gaps, LEAST_HEIGHT_MM)), np.inf)
     best = (np.inf, expected)
     for size in SIZES:
-        value, path = _cheapest(costs, [_odd(gaps, level, size, mean_size) for level in levels])
+        odd = [0.5 * ((logs - np.log(height * size * mean_size)) / HEIGHT_SD) ** 2 for height in heights]
+        value, path = _cheapest(costs, odd)
         value += 0.5 * (np.log(size) / SIZE_SD) ** 2
         if value < best[0]:
             best = (value, places[path])
     return best[1]
-
-
-def _odd(lengths: np.ndarray, levels: np.ndarray, size: float, mean_size: float) -> np.ndarray:
-    """How unlikely (-log) ``lengths`` (mm) of ``levels`` are whose heights are ``size * mean_size`` times the usual."""
-    ratio = np.maximum(lengths, LEAST_HEIGHT_MM) / (np.array(HEIGHTS_MM)[levels] * size * mean_size)
-    return np.where(lengths > LEAST_HEIGHT_MM, 0.5 * (np.log(ratio) / HEIGHT_SD) ** 2, np.inf)
 
 
 def _mean_size(levels: np.ndarray, borders: np.ndarray) -> float:
