@@ -20,9 +20,9 @@ FINE_WEIGHT, DISC_WEIGHT = 1.0, 0.7
 BY_PEDICLES, AFTERWARDS = (0.4, 3.0, 12.0), (0.8, 1.0, 3.0)
 """In coarse slices where pedicles, too, tell which dark gap is a disc, and then where it is: the weights of discs and
 of pedicles, and how far a border may lie from where it is expected (SD, mm)."""
-OTHER_GAPS = 0.42
-"""Of a level's height: borders so far from those by discs alone lie at other gaps. Half a level is in question; in the
-phantoms the sides brighten 5 mm below the discs, in real CT at them.
+OTHER_GAPS = 0.4
+"""Of the distance of borders by discs alone: others so far from them lie at other gaps. Half a level is in question; in
+the phantoms the sides brighten 5 mm below the discs, in real CT at them.
 
 These weights and what ``body_line`` says of coarse slices were chosen on 16 marked real CT, changed copies of them and
 64 coarse copies of 16 phantoms; seven marked CT were kept out.
@@ -52,10 +52,11 @@ def place_borders(line: BodyLine, levels: np.ndarray, expected_s: np.ndarray) ->
     size = _mean_size(levels, expected)
     if levels[0] == 0 and len(levels) > 1:
         expected[:2] = expected[:2].mean() + np.array([-0.5, 0.5]) * HEIGHTS_MM[0] * size
+    gap = np.median(np.diff(borders)[at_discs[1:]])
     rising, others = np.interp(places, line.along, pedicle_signal(line)), expected
     for disc, pedicle, sd_mm in (BY_PEDICLES, AFTERWARDS):
         others = _placed(places, levels, others, disc * dark + pedicle * rising, sd_mm, TOP_SD_MM)
-        if np.median(np.abs(others - borders)[at_discs]) < OTHER_GAPS * size * HEIGHTS_MM[3]:
+        if np.median(np.abs(others - borders)[at_discs]) < OTHER_GAPS * gap:
             return borders
     return others
 
