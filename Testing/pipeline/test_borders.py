@@ -209,17 +209,18 @@ def test_a_worn_disc_is_told_from_the_darker_marrow_beside_it_where_slices_are_f
     assert np.abs(found - discs).max() < 1.0
 
 
-@pytest.mark.parametrize("error_mm", [-7.0, 7.0])
-def test_pedicles_tell_discs_from_marrow_that_looks_the_same_where_slices_are_coarse(error_mm):
-    along = np.arange(0.0, 130.0, 0.5)
-    discs = 20.0 + 16.0 * np.arange(6)
-    hu = 250.0 - 50.0 * np.cos((along - discs[0]) * 2 * np.pi / 8)  # dark in discs, and as dark in marrow
-    beside = 300.0 + 200.0 * np.sin((along - discs[0]) * 2 * np.pi / 16)  # pedicles below discs, foramina above
+@pytest.mark.parametrize("height_mm", [12.0, 16.0, 20.0])
+@pytest.mark.parametrize("error", [-0.44, 0.44])
+def test_pedicles_tell_discs_from_marrow_that_looks_the_same_where_slices_are_coarse(error, height_mm):
+    along, error_mm = np.arange(0.0, 150.0, 0.5), error * height_mm
+    discs = 20.0 + height_mm * np.arange(6)
+    hu = 250.0 - 50.0 * np.cos((along - discs[0]) * 4 * np.pi / height_mm)  # dark in discs, and as dark in marrow
+    beside = 300.0 + 200.0 * np.sin((along - discs[0]) * 2 * np.pi / height_mm)  # pedicles below discs, foramina above
     points = np.stack([np.zeros(len(along)), np.zeros(len(along)), -along], axis=1)
     line = BodyLine(points, along, hu, np.stack([beside, beside]), slice_mm=2.5)
     assert np.abs(place_borders(line, LEVELS, -(discs + error_mm)) - discs).max() < 1.5
     alike = BodyLine(points, along, hu, np.zeros((2, len(along))), slice_mm=2.5)
-    assert np.abs(place_borders(alike, LEVELS, -(discs + error_mm)) - discs).min() > 4
+    assert np.abs(place_borders(alike, LEVELS, -(discs + error_mm)) - discs).min() > 0.25 * height_mm
 
 
 def test_pedicles_are_read_beside_the_bodies():
