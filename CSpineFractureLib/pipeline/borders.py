@@ -39,7 +39,8 @@ LEAST_HEIGHT_MM = 4.0
 def place_borders(line: BodyLine, levels: np.ndarray, expected_s: np.ndarray) -> np.ndarray:
     """mm along the line of the borders of ``levels`` ``[n]``, consecutive from top to bottom: ``[n + 1]``.
 
-    ``expected_s`` ``[n + 1]``: S (mm) where the middles put them. There is no disc above C1 and C2.
+    ``expected_s`` ``[n + 1]``: S (mm) where the middles put them. There is no disc above C1 and C2. The sides are not
+    asked where both are missing: what lies half a level off may then as well lie a whole one off.
     """
     expected, places = line.along_at(expected_s), np.arange(0.0, line.along[-1], STEP_MM)
     dark = np.maximum(np.interp(places, line.along, disc_signal(line)), LEAST_DISC)
@@ -47,7 +48,7 @@ def place_borders(line: BodyLine, levels: np.ndarray, expected_s: np.ndarray) ->
     weight = FINE_WEIGHT if is_fine else DISC_WEIGHT
     borders = _placed(places, levels, expected, weight * dark, PLACE_SD_MM, PLACE_SD_MM)
     at_discs = np.array([*levels, levels[-1] + 1]) > 1
-    if is_fine or not at_discs.any():
+    if is_fine or levels[0] > 1 or not at_discs.any():
         return borders
     size = _mean_size(levels, expected)
     if levels[0] == 0 and len(levels) > 1:
