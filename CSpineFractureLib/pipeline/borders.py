@@ -25,7 +25,7 @@ OTHER_GAPS = 0.4
 the phantoms the sides brighten 5 mm below the discs, in real CT at them.
 
 These weights and what ``body_line`` says of coarse slices were chosen on 16 marked real CT, changed copies of them and
-64 coarse copies of 16 phantoms; seven marked CT were kept out.
+80 coarse copies of 16 phantoms; seven marked CT were kept out.
 """
 TOP_SD_MM = 1.5
 """Of the borders above C1 and C2, which have no disc: C1's middle is well known, and they lie half its height away."""
