@@ -179,6 +179,43 @@ def sound(
     typer.echo(f"{len(names)} of {len(files)} scans in '{output}'.")
 
 
+@app.command("broken")
+def broken(
+    studies: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Sound CT: folders with ct.nii.gz and vertebrae.nii.gz (cspine phantom --normal), or above."
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the blocks; absent.")],
+    n: Annotated[int, typer.Option("--n", min=1, help="Broken blocks of each study.")] = 6,
+    whole: Annotated[int, typer.Option(min=0, help="Blocks of each study that stay whole.")] = 4,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED)] = 0,
+) -> None:
+    """Blocks around single vertebrae of sound CT, some broken, for the 3D fracture network (train two-stage)."""
+    from CSpineFractureLib.cli.progress import shown_progress
+    from CSpineFractureLib.datasets.broken_crops import write_broken_crops
+    from CSpineFractureLib.phantom.files import CT_FILE, LABEL_FILE
+
+    folders = sorted({path.parent for top in studies for path in [top / LABEL_FILE, *top.glob(f"*/{LABEL_FILE}")]})
+    folders = [folder for folder in folders if (folder / LABEL_FILE).is_file() and (folder / CT_FILE).is_file()]
+    if not folders:
+        message = f"No folder below '{studies[0]}' holds {CT_FILE} and {LABEL_FILE}: make some with 'cspine phantom'."
+        raise UserError(message)
+    with shown_progress("auto", sys.stdout) as show:
+        count = write_broken_crops(
+            folders,
+            output,
+            n,
+            whole,
+            seed,
+            lambda done, total: show(
+                {"stage": "broken", "done": done, "total": total, "message": "Breaking vertebrae"}
+            ),
+        )
+    typer.echo(f"{count} blocks of {len(folders)} studies in '{output}'.")
+
+
 def _files(scans: list[Path]) -> list[Path]:
     """NIfTI files, those of folders included. Raises UserError where there are none."""
     files = [file for scan in scans for file in (sorted(scan.glob("*.nii*")) if scan.is_dir() else [scan])]

@@ -98,6 +98,10 @@ class VertebraFinding:
 
 BY_CAM = "Without a box of the fracture detector: placed by Grad-CAM."
 """Comment of a finding that the program could place by Grad-CAM only."""
+BY_VOLUME = "Without a box of the fracture detector: placed by the 3D fracture network."
+"""Comment of a finding whose level the 3D network suspects while no slice of it is suspicious enough by itself."""
+WITHOUT_BOXES = (BY_CAM, BY_VOLUME)
+"""Such findings are as sure as their level."""
 
 
 @dataclass

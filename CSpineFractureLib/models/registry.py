@@ -58,6 +58,8 @@ def prepare_for_inference(model: nn.Module) -> nn.Module:
         from CSpineFractureLib.models.yolo import fuse_for_inference
 
         fuse_for_inference(model)
+    if callable(getattr(model, "for_inference", None)):
+        model.for_inference()
     import torch
 
     for part in model.modules():
@@ -147,6 +149,12 @@ def _sagittal_net(**arguments: Any) -> nn.Module:
     return SagittalNet(**arguments)
 
 
+def _fracture_fcn(**arguments: Any) -> nn.Module:
+    from CSpineFractureLib.models.fracture_fcn import FractureFCN
+
+    return FractureFCN(**arguments)
+
+
 def _level_regressor(**arguments: Any) -> nn.Module:
     from CSpineFractureLib.models.level_regressor import LevelRegressor
 
@@ -156,6 +164,7 @@ def _level_regressor(**arguments: Any) -> nn.Module:
 register("slice-cnn", _slice_cnn)
 register("sagittal-unet", _sagittal_net)
 register("level-regressor", _level_regressor)
+register("fracture-fcn", _fracture_fcn)
 for _variant in ("efficientnet-b5", "efficientnet-b0", "efficientnetv2-s", "mobilenet"):
     register(f"unet-{_variant}", _unet(f"unet-{_variant}"))
 for _kind in ("small", "18", "101"):

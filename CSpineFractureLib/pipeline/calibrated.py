@@ -26,7 +26,7 @@ from scipy.special import expit, logit
 
 from CSpineFractureLib.errors import UserError
 from CSpineFractureLib.findings.atomic_file import write_text_atomically
-from CSpineFractureLib.findings.study_result import BY_CAM, StudyResult
+from CSpineFractureLib.findings.study_result import WITHOUT_BOXES, StudyResult
 from CSpineFractureLib.pipeline.context import RunContext
 from CSpineFractureLib.pipeline.suspicion import SliceSuspicion
 
@@ -102,7 +102,7 @@ class Calibration:
             if one.fracture_probability is not None:
                 one.fracture_probability = float(self.level_map.probability(one.fracture_probability))
         for finding in result.fractures:
-            if finding.comment == BY_CAM:
+            if finding.comment in WITHOUT_BOXES:
                 finding.confidence = float(self.level_map.probability(finding.confidence))
         if result.study.fracture_probability is not None:
             result.study.fracture_probability = self.study_probability(result.study.fracture_probability)

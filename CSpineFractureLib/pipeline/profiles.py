@@ -95,7 +95,7 @@ register_profile(
         "two-stage",
         "Windowed slice CNN with Grad-CAM, then YOLOv8 vertebra boxes",
         tasks=("vertebra-detector", "slice-classifier"),
-        optional=("column-locator", "level-regressor", "fracture-detector"),
+        optional=("column-locator", "level-regressor", "fracture-detector", "fracture-volume"),
         run="CSpineFractureLib.pipeline.two_stage:run",
         explains=True,
     ),

@@ -13,17 +13,28 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d, map_coordinates
+from scipy.special import expit, logit
 
-from CSpineFractureLib.findings.study_result import BY_CAM, Box, FractureFinding, VertebraFinding
+from CSpineFractureLib.findings.study_result import (
+    BY_CAM,
+    BY_VOLUME,
+    WITHOUT_BOXES,
+    Box,
+    FractureFinding,
+    VertebraFinding,
+)
 from CSpineFractureLib.pipeline.axial import AxialImages
 from CSpineFractureLib.pipeline.boxes2d import SliceBox
 from CSpineFractureLib.pipeline.fracture_chains import linked
 from CSpineFractureLib.pipeline.fuse import FusedLevel
 from CSpineFractureLib.pipeline.slice_rows import ras_hull
+from CSpineFractureLib.pipeline.torn_bone import TornBone
 from CSpineFractureLib.volume.canonical import CanonicalView
 from CSpineFractureLib.volume.morphology import filled_block
 
 SMOOTH_MM = 1.5
+TORN_FROM, TORN_WEIGHT = 0.5, 2.0
+EDGE = 1e-4
 LEVEL_RULE = (
     "slice-top3: mean of a level's three highest slice probabilities (thin slices 1.5 mm apart, suspicious ones looked"
     " at six times), smoothed along the column (Gaussian, 1.5 mm), shared between levels by their fracture boxes or"
@@ -104,6 +115,11 @@ def level_probability(level: FusedLevel, suspicions: list[SliceSuspicion]) -> fl
     return float(np.mean(own[:3])) if own else None
 
 
+def with_torn_bone(probability: float, logit_3d: float) -> float:
+    """A level's score from its slices, raised where the 3D network sees torn bone (its logit of that level)."""
+    return float(expit(logit(np.clip(probability, EDGE, 1 - EDGE)) + TORN_WEIGHT * max(0.0, logit_3d - TORN_FROM)))
+
+
 def study_probability(vertebrae: list[VertebraFinding]) -> float | None:
     """The highest of the judged levels; ``None`` when no level could be judged.
 
@@ -119,6 +135,7 @@ def fracture_findings(
     labels: np.ndarray,
     view: CanonicalView,
     threshold: float,
+    torn: TornBone | None = None,
 ) -> list[FractureFinding]:
     """Link 2D fracture boxes of suspicious slices into 3D findings, named by the vertebra they lie in.
 
@@ -126,7 +143,8 @@ def fracture_findings(
     within 4 mm of height join. A finding needs two slices (or one where slices are thicker than 1.5 mm) and a level
     whose own probability reaches ``threshold``, so that boxes and levels tell the same; its confidence is the mean over
     its slices of box score times slice probability, square-rooted. A level that reaches it without such boxes has one
-    finding around the half of the Grad-CAM on its bone, as sure as the level, after those with boxes.
+    finding around the half of the Grad-CAM on its bone, or else where the 3D network sees it ``torn``, as sure as the
+    level, after those with boxes.
     """
     slice_mm = view.spacing_mm[2]
     found = [
@@ -144,10 +162,13 @@ def fracture_findings(
     chains = [c for c in linked(found, slice_mm) if f"C{c.key}" in judged and c.is_long_enough(slice_mm)]
     findings = [FractureFinding("", f"C{c.key}", float(np.mean(c.values)), c.hull(slice_mm)) for c in chains]
     for level in sorted(judged.keys() - {finding.level for finding in findings}):
-        box = _cam_box(int(level[1:]), suspicions, labels, view, threshold)
+        number, comment = int(level[1:]), BY_CAM
+        box = _cam_box(number, suspicions, labels, view, threshold)
+        if box is None and torn is not None and (place := torn.place(number)) is not None:
+            box, comment = _box_of(place, view), BY_VOLUME
         if box is not None:
-            findings.append(FractureFinding("", level, float(judged[level]), box, comment=BY_CAM))
-    findings.sort(key=lambda finding: (finding.comment == BY_CAM, -finding.confidence))
+            findings.append(FractureFinding("", level, float(judged[level]), box, comment=comment))
+    findings.sort(key=lambda finding: (finding.comment in WITHOUT_BOXES, -finding.confidence))
     return [replace(finding, id=f"fracture-{number}") for number, finding in enumerate(findings, start=1)]
 
 
@@ -167,7 +188,12 @@ def _cam_box(
         return None
     marked = index[value >= value.max() / 2]
     first, last = marked.min(axis=0)[::-1].astype(int), marked.max(axis=0)[::-1].astype(int)
-    low, high = ras_hull(view, tuple(slice(a, b + 1) for a, b in zip(first, last, strict=True)))
+    return _box_of(tuple(slice(a, b + 1) for a, b in zip(first, last, strict=True)), view)
+
+
+def _box_of(place: tuple[slice, slice, slice], view: CanonicalView) -> Box:
+    """The box of canonical bounds ``[k, j, i]``."""
+    low, high = ras_hull(view, place)
     return Box(((low + high) / 2).tolist(), (high - low).tolist())
 
 

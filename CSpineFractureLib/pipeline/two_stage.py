@@ -42,7 +42,9 @@ from CSpineFractureLib.pipeline.suspicion import (
     fracture_findings,
     level_probability,
     study_probability,
+    with_torn_bone,
 )
+from CSpineFractureLib.pipeline.torn_bone import TornBone, torn_bone
 from CSpineFractureLib.volume.canonical import CanonicalView
 from CSpineFractureLib.volume.ct_volume import CTVolume
 from CSpineFractureLib.volume.morphology import label_places
@@ -75,6 +77,7 @@ def run(volume: CTVolume, context: RunContext) -> StudyOutput:
     notices = context.start(scan_warnings, view, np.array(centres), is_whole, np.array(bodies))
     if suspicions:
         explain_slices(view, suspicions, context)
+    torn = torn_bone(view, labels, context) if gate is True else None
     shown = calibration.slices(suspicions) if calibration else suspicions
     cam = context.start(cam_volume, view, shown, labels)
     attribute(suspicions, labels, view)
@@ -83,7 +86,7 @@ def run(volume: CTVolume, context: RunContext) -> StudyOutput:
         context.warn("slices-without-levels", "Slices were judged, but it is not known which vertebrae they show.")
     for level, centre in zip(levels, centres, strict=True):
         context.check_cancelled()
-        result.vertebrae.append(_vertebra(level, labels, places[level.index + 1], view, centre, suspicions, gate))
+        result.vertebrae.append(_vertebra(level, labels, places[level.index + 1], view, centre, suspicions, gate, torn))
     context.check_cancelled()
     for notice in notices.result():
         context.warn(notice.code, notice.message)
@@ -94,7 +97,7 @@ def run(volume: CTVolume, context: RunContext) -> StudyOutput:
             f"The column leans {lean:.0f} degrees from the body axis: check the levels and their middles.",
         )
     if gate is True:
-        result.fractures = fracture_findings(suspicions, result.vertebrae, labels, view, threshold)
+        result.fractures = fracture_findings(suspicions, result.vertebrae, labels, view, threshold, torn)
     elif levels:
         context.warn("fracture-not-assessable", f"Fractures were not judged: {gate}.")
     result.study.fracture_probability = study_probability(result.vertebrae)
@@ -157,6 +160,7 @@ def _vertebra(
     centre: list[float],
     suspicions: list[SliceSuspicion],
     gate: Literal[True] | str,
+    torn: TornBone | None,
 ) -> VertebraFinding:
     name = level_name(level.index)
     low, high = ras_hull(view, place)
@@ -164,6 +168,8 @@ def _vertebra(
     visible = "partial" if cut else "full"
     assessable = gate if gate is not True or visible == "full" else "the scan shows only part of this vertebra"
     probability = level_probability(level, suspicions) if assessable is True else None
+    if torn is not None and probability is not None:
+        probability = with_torn_bone(probability, torn.logit(level.index + 1))
     return VertebraFinding(
         id=f"vertebra-{name}",
         level=name,

@@ -8,7 +8,14 @@ from dataclasses import replace
 import numpy as np
 
 from CSpineFractureLib.errors import UserError
-from CSpineFractureLib.findings.study_result import BY_CAM, LEVELS, Box, FractureFinding, StudyResult, VertebraFinding
+from CSpineFractureLib.findings.study_result import (
+    LEVELS,
+    WITHOUT_BOXES,
+    Box,
+    FractureFinding,
+    StudyResult,
+    VertebraFinding,
+)
 from CSpineFractureLib.scene.label_delta import LabelBlock
 
 LEAST_MM = 0.5
@@ -54,7 +61,7 @@ def with_box(result: StudyResult, finding_id: str, box: Box) -> StudyResult:
     box = sound_box(box)
     finding = finding_of(result, finding_id)
     if isinstance(finding, FractureFinding):
-        comment = "" if finding.comment == BY_CAM else finding.comment  # a reader has placed it now
+        comment = "" if finding.comment in WITHOUT_BOXES else finding.comment  # a reader has placed it now
         return with_finding(result, replace(finding, box=box, comment=comment))
     offset = np.subtract(finding.center_ras, box.center_ras) @ np.asarray(box.axes).T
     inside = (np.abs(offset) <= np.asarray(box.size_mm) / 2).all()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from CSpineFractureLib.findings.study_result import ModelInfo
+from CSpineFractureLib.models.fracture_fcn import VOXEL_MM
 from CSpineFractureLib.models.manifest import ModelEntry
 
 SYNTHETIC = "synthetic cervical CT of this project (cspine phantom)"
@@ -52,6 +53,10 @@ ENTRIES = {
         "AGPL-3.0 (ultralytics architecture)",
         224,
         0.571,
+    ),
+    "fracture-volume": replace(
+        _entry("fracture-fcn", "fracture-volume", "fracture-fcn", {}, "Apache-2.0", 48, VOXEL_MM),
+        input={"image": "volume", "spacing_mm": [VOXEL_MM] * 3, "windows": BONE_WINDOW, "size": [48, 48]},
     ),
 }
 

@@ -1,4 +1,4 @@
-"""Training of the three networks of the ``two-stage`` profile, one after the other, into one run folder.
+"""Training of the four networks of the ``two-stage`` profile, one after the other, into one run folder.
 
 The same order again goes on where an earlier one was broken off: ``training.json`` tells which networks are finished,
 ``<task>.checkpoint`` where the one in work stands.
@@ -32,7 +32,9 @@ from CSpineFractureLib.training.classifier import (
 )
 from CSpineFractureLib.training.detector import DetectorPlan, train_vertebra_detector
 from CSpineFractureLib.training.entries import ENTRIES
+from CSpineFractureLib.training.fcn_training import FCNPlan, fcn_measures, train_fracture_fcn
 from CSpineFractureLib.training.step_checkpoint import StepCheckpoint
+from CSpineFractureLib.training.torn_cells import TornCells
 
 TASKS = tuple(ENTRIES)
 REPORT_FILE = "training.json"
@@ -48,12 +50,19 @@ class TwoStagePlan:
     detector: DetectorPlan = field(default_factory=lambda: DetectorPlan(steps=2400))
     classifier: ClassifierPlan = field(default_factory=lambda: ClassifierPlan(steps=1800, patch_steps=3500))
     fractures: DetectorPlan = field(default_factory=lambda: DetectorPlan(steps=600))
+    volume: FCNPlan = field(default_factory=FCNPlan)
 
     @classmethod
     def further(cls, **values: Any) -> TwoStagePlan:
         """For networks that are trained already: fewer steps, and far fewer patches, for local detail is known."""
         classifier = ClassifierPlan(steps=800, patch_steps=700)
-        return cls(detector=DetectorPlan(steps=800), classifier=classifier, fractures=DetectorPlan(steps=400), **values)
+        return cls(
+            detector=DetectorPlan(steps=800),
+            classifier=classifier,
+            fractures=DetectorPlan(steps=400),
+            volume=FCNPlan(steps=1000),
+            **values,
+        )
 
 
 def train_two_stage(
@@ -113,6 +122,10 @@ def train_two_stage(
             scaled = _scaled(plan, plan.classifier)
             model = train_slice_classifier(index, scaled, device, step, keep, start=start.get(task))
             measures = classifier_measures(model, SliceIndex(held_fractures), device)
+        elif task == "fracture-volume":
+            scaled = _scaled(plan, plan.volume)
+            model = train_fracture_fcn(TornCells.of(fit_fractures), scaled, device, step, keep, start=start.get(task))
+            measures = fcn_measures(model, TornCells.of(held_fractures), device)
         else:
             known = start.get(task) or detector
             model = train_fracture_detector(index, _scaled(plan, plan.fractures), device, step, keep, start=known)

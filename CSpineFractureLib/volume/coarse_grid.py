@@ -19,16 +19,17 @@ def coarse_hu(
     hu: np.ndarray,
     spacing_mm: tuple[float, float, float],
     each: Callable[[Callable[[int], None], range], Iterable[Any]] = map,
+    grid_mm: tuple[float, float, float] = GRID_MM,
 ) -> np.ndarray:
     """int16 HU ``[k, j, i]`` on the coarse grid: linear when enlarging, weighted means when shrinking.
 
     ``hu`` is ``[k, j, i]``, ``spacing_mm`` its voxel size along i, j, k. The outer faces of both grids coincide at
     index 0; see ``to_coarse`` and ``from_coarse``. ``each`` calls a function for each item, as ``map`` does, perhaps
-    for several at once.
+    for several at once. ``grid_mm``: other voxel sizes along k, j and i.
     """
-    shape = coarse_shape(hu.shape, spacing_mm)
+    shape = coarse_shape(hu.shape, spacing_mm, grid_mm)
     along_k, along_j, along_i = (
-        _weights(hu.shape[axis], shape[axis], GRID_MM[axis] / spacing_mm[2 - axis]) for axis in range(3)
+        _weights(hu.shape[axis], shape[axis], grid_mm[axis] / spacing_mm[2 - axis]) for axis in range(3)
     )
     along_j = sparse.csr_array(along_j)
     planes = np.empty((hu.shape[0], *shape[1:]), np.float32)
@@ -59,9 +60,13 @@ def fine_labels(labels: np.ndarray, shape_kji: tuple[int, ...], spacing_mm: tupl
     return labels[np.ix_(*places)]
 
 
-def coarse_shape(shape_kji: tuple[int, ...], spacing_mm: tuple[float, float, float]) -> tuple[int, int, int]:
+def coarse_shape(
+    shape_kji: tuple[int, ...],
+    spacing_mm: tuple[float, float, float],
+    grid_mm: tuple[float, float, float] = GRID_MM,
+) -> tuple[int, int, int]:
     """Shape of the coarse grid of a volume."""
-    return tuple(max(1, round(n * spacing_mm[2 - axis] / GRID_MM[axis])) for axis, n in enumerate(shape_kji))
+    return tuple(max(1, round(n * spacing_mm[2 - axis] / grid_mm[axis])) for axis, n in enumerate(shape_kji))
 
 
 def to_coarse(kji: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
@@ -69,9 +74,11 @@ def to_coarse(kji: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.nda
     return (np.asarray(kji, float) + 0.5) * np.array(spacing_mm[::-1]) / GRID_MM - 0.5
 
 
-def from_coarse(kji: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
+def from_coarse(
+    kji: np.ndarray, spacing_mm: tuple[float, float, float], grid_mm: tuple[float, float, float] = GRID_MM
+) -> np.ndarray:
     """The way back of ``to_coarse``."""
-    return (np.asarray(kji, float) + 0.5) * GRID_MM / np.array(spacing_mm[::-1]) - 0.5
+    return (np.asarray(kji, float) + 0.5) * grid_mm / np.array(spacing_mm[::-1]) - 0.5
 
 
 def _weights(size: int, count: int, step: float) -> np.ndarray:

@@ -51,7 +51,7 @@ def a_bank(tmp_path_factory):
     return folder
 
 
-def test_the_command_trains_all_three_networks_from_studies_on_disk(a_bank, tmp_path, monkeypatch):
+def test_the_command_trains_all_four_networks_from_studies_on_disk(a_bank, tmp_path, monkeypatch):
     from CSpineFractureLib.cli.app import app
     from CSpineFractureLib.models.store import WeightsStore
 
@@ -60,7 +60,7 @@ def test_the_command_trains_all_three_networks_from_studies_on_disk(a_bank, tmp_
     done = CliRunner().invoke(app, args)
     assert done.exit_code == 0, done.output
     report = json.loads((out / "training.json").read_text(encoding="utf-8"))
-    assert set(report["tasks"]) == {"vertebra-detector", "slice-classifier", "fracture-detector"}
+    assert set(report["tasks"]) == {"vertebra-detector", "slice-classifier", "fracture-detector", "fracture-volume"}
     store = WeightsStore(user=tmp_path / "models", bundled=tmp_path / "none")
     for task in report["tasks"]:
         store.install(out / f"{task}.safetensors")
