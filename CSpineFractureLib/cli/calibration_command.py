@@ -99,11 +99,11 @@ class Scored(NamedTuple):
 
 def _scored(profile: str) -> Scored:
     """Raises UserError for a profile without scores of vertebrae."""
-    from CSpineFractureLib.pipeline import classify, vertebra_fractures
+    from CSpineFractureLib.pipeline import classify, two_stage, vertebra_fractures
     from CSpineFractureLib.pipeline.profiles import runnable_profile
 
     known = {
-        "two-stage": Scored((classify.CLASSIFIER, classify.FRACTURES), classify.FRACTURE),
+        "two-stage": Scored(two_stage.SCORING, classify.FRACTURE),
         "unet-cracknet": Scored((vertebra_fractures.VERTEBRA_FRACTURE,), vertebra_fractures.FRACTURE),
     }
     name = runnable_profile(profile).name

@@ -46,6 +46,7 @@ _TRAINED_BY = {
     ("level-presence", None): "004-level-presence",
     ("fracture-detector", None): "004-fracture-detector",
     ("fracture-detector", "two-stage"): "two-stage",
+    ("fracture-volume", None): "two-stage",
     ("segmentation", None): "002-segmentation",
     ("vertebra-fracture", None): "002-vertebra-fracture",
     ("vertebra-detector", "unet-cracknet"): "002-vertebra-crop",

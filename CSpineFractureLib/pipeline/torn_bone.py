@@ -1,7 +1,7 @@
 """Where bone looks torn in 3D: what the fracture FCN says of each level, and where.
 
-The network looks at the bone around the segments at once, on cubic voxels of 0.8 mm. A level's logit is the mean of the
-four highest cubes of 3.2 mm on its bone or beside it; see ``suspicion`` for what becomes of it.
+The network looks at the bone around the segments at once, on cubic voxels of 0.8 mm, as it is and mirrored. A level's
+logit is the mean of the four highest cubes of 3.2 mm on its bone or beside it; see ``suspicion`` for what becomes of it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,10 @@ MARGIN_MM = 14.0
 """Around all segments, what the network sees besides."""
 HIGHEST = 4
 """Cubes whose mean logit is that of a level."""
+ABOUT_AS_HIGH = 1.0
+"""Logits below the highest cube that still belong to the same break."""
+BESIDE_CUBES = 5
+"""Cubes along the edge of the neighbourhood of a cube, 16 mm."""
 NEAR = 1.01
 """Cubes from its bone that a level's cubes lie at most."""
 MULTIPLE = 8
@@ -43,19 +47,24 @@ class TornBone:
     step: np.ndarray
 
     def logit(self, number: int) -> float:
-        """Of level 1-7."""
-        own = self.logits[self.levels == number]
-        return float(np.sort(own)[-HIGHEST:].mean()) if len(own) >= HIGHEST else LEAST
+        """Of level 1-7. Cubes beside a higher one of another level are that one's: a break spreads over its edges."""
+        every = np.where(self.levels > 0, self.logits, -np.inf)
+        own = np.where(self.levels == number, self.logits, -np.inf)
+        highest, own_highest = (ndimage.maximum_filter(values, BESIDE_CUBES) for values in (every, own))
+        counted = self.logits[(self.levels == number) & (own_highest >= highest)]
+        return float(np.sort(counted)[-HIGHEST:].mean()) if len(counted) >= HIGHEST else LEAST
 
     def place(self, number: int) -> tuple[slice, slice, slice] | None:
-        """Bounds ``[k, j, i]`` of the highest cubes of a level, on the canonical grid; ``None`` where it has none."""
-        own = np.argwhere(self.levels == number)
-        if not len(own):
+        """Bounds ``[k, j, i]``, on the canonical grid, of the highest cube of a level and what is about as high around
+        it; ``None`` where the level has no cube."""
+        own = np.where(self.levels == number, self.logits, -np.inf)
+        top = np.unravel_index(own.argmax(), own.shape)
+        if not np.isfinite(own[top]):
             return None
-        logits = self.logits[tuple(own.T)]
-        highest = own[np.argsort(logits)[-HIGHEST:]]
-        low = np.floor(self.first + (highest.min(axis=0) - 0.5) * self.step).astype(int)
-        high = np.ceil(self.first + (highest.max(axis=0) + 0.5) * self.step).astype(int) + 1
+        parts, _ = ndimage.label(own >= own[top] - ABOUT_AS_HIGH, np.ones((3, 3, 3)))
+        index = np.argwhere(parts == parts[top])
+        low = np.floor(self.first + (index.min(axis=0) - 0.5) * self.step + 0.5).astype(int)
+        high = np.ceil(self.first + (index.max(axis=0) + 0.5) * self.step + 0.5).astype(int)
         return tuple(slice(max(0, a), b) for a, b in zip(low, high, strict=True))
 
 
@@ -83,7 +92,8 @@ def torn_bone(view: CanonicalView, labels: np.ndarray, context: RunContext) -> T
         answers = []
         for own, wide in parts:
             with torch.inference_mode():
-                logits = network(fcn_input(torch.from_numpy(hu[wide])[None].to(device)))[0]
+                seen = fcn_input(torch.from_numpy(hu[wide])[None].to(device))
+                logits = (network(seen)[0] + network(seen.flip(4))[0].flip(2)) / 2
             first = (own.start - wide.start) // CELL
             answers.append(logits[first : first + (own.stop - own.start) // CELL].float().cpu().numpy())
         return answers

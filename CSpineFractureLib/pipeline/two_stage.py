@@ -3,8 +3,9 @@
 The document classifies each slice first (CNN, Grad-CAM) and then detects C1-C7 (YOLOv8). Here the detector runs first,
 on axial slices of the body at 1 mm, because the column it finds tells the classifier where to look: slices are cropped
 to 128 mm around the column, so a fracture is still visible at the document's 224x224 pixels. A second YOLOv8 draws
-fracture boxes in the slices that the classifier suspects. Boxes are fused into levels (see ``decode``), levels into
-segments (see ``segment``), suspicious slices into findings (see ``suspicion``). Networks trained as the document says,
+fracture boxes in the slices that the classifier suspects. Breaks in the plane of the slices are seen by a 3D network of
+this project's own (see ``torn_bone``). Boxes are fused into levels (see ``decode``), levels into segments (see
+``segment``), suspicious slices and torn bone into findings (see ``suspicion``). Networks trained as the document says,
 on whole slices, take the places of the shipped ones (see ``slice_images``). Findings follow from the networks' scores;
 where these are calibrated (see ``calibrated``), slices, levels and study are shown with probabilities.
 """
@@ -37,6 +38,7 @@ from CSpineFractureLib.pipeline.segment import C7, segment_levels
 from CSpineFractureLib.pipeline.slice_rows import level_scores, ras_hull, slice_rows, stored_range
 from CSpineFractureLib.pipeline.suspicion import (
     LEVEL_RULE,
+    TORN_RULE,
     SliceSuspicion,
     attribute,
     fracture_findings,
@@ -44,11 +46,13 @@ from CSpineFractureLib.pipeline.suspicion import (
     study_probability,
     with_torn_bone,
 )
-from CSpineFractureLib.pipeline.torn_bone import TornBone, torn_bone
+from CSpineFractureLib.pipeline.torn_bone import VOLUME, TornBone, torn_bone
 from CSpineFractureLib.volume.canonical import CanonicalView
 from CSpineFractureLib.volume.ct_volume import CTVolume
 from CSpineFractureLib.volume.morphology import label_places
 
+SCORING = (CLASSIFIER, FRACTURES, VOLUME)
+"""The networks that the scores of levels come from, and so those that a calibration belongs to."""
 LEAST_VOLUME_MM3 = 400.0
 Place = tuple[slice, slice, slice]
 LOCATED_WAY_MM = 6.0
@@ -58,8 +62,9 @@ LOCATED_WAY_MM = 6.0
 def run(volume: CTVolume, context: RunContext) -> StudyOutput:
     """Analyse one CT; see the module's text for the stages. Results are on the volume's own grid."""
     view = CanonicalView.of(volume)
-    calibration = calibration_of(context, (CLASSIFIER, FRACTURES))
-    result = context.new_result(volume, f"{LEVEL_RULE}; {calibration.describe() if calibration else 'not calibrated'}")
+    calibration = calibration_of(context, SCORING)
+    rule = f"{LEVEL_RULE}{TORN_RULE if context.has(VOLUME) else ''}"
+    result = context.new_result(volume, f"{rule}; {calibration.describe() if calibration else 'not calibrated'}")
     threshold = context.threshold("fracture", 0.5 if calibration else FRACTURE)
     if calibration:
         threshold = calibration.level_map.score(threshold)

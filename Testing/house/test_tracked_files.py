@@ -10,7 +10,7 @@ from places import TOP, tracked_files
 #: Weights are the only large files; their total is bounded too.
 MODELS = TOP / "Resources/Models"
 LARGEST_BYTES = 2 * 1024**2
-WEIGHTS_BYTES = 27 * 1024**2
+WEIGHTS_BYTES = 28 * 1024**2
 
 #: A path below the root of one developer's machine, written out.
 ONE_MACHINE = re.compile(
