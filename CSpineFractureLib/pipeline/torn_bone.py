@@ -1,7 +1,7 @@
 """Where bone looks torn in 3D: what the fracture FCN says of each level, and where.
 
 The network looks at the bone around the segments at once, on cubic voxels of 0.8 mm, as it is and mirrored. A level's
-logit is the mean of the four highest cubes of 3.2 mm on its bone or beside it; see ``suspicion`` for what becomes of it.
+logit is the mean of the four highest cubes of 3.2 mm on its bone or beside it; ``suspicion`` tells what becomes of it.
 """
 
 from __future__ import annotations

@@ -12,13 +12,23 @@ from torch import nn
 from CSpineFractureLib.findings.study_result import BY_VOLUME
 from CSpineFractureLib.pipeline import torn_bone as module
 from CSpineFractureLib.pipeline.context import RunContext
-from CSpineFractureLib.pipeline.suspicion import fracture_findings, with_torn_bone
-from CSpineFractureLib.pipeline.torn_bone import LEAST, torn_bone
+from CSpineFractureLib.pipeline.suspicion import TORN_FROM, fracture_findings, with_torn_bone
+from CSpineFractureLib.pipeline.torn_bone import LEAST, TornBone, torn_bone
 from CSpineFractureLib.volume.canonical import CanonicalView
 from CSpineFractureLib.volume.ct_volume import CTVolume
 
 SPACING = (0.6, 0.6, 1.5)
 BRIGHT = (slice(30, 34), slice(60, 68), slice(70, 78))
+
+
+def test_a_break_does_not_make_its_neighbour_suspected():
+    logits, levels = np.zeros((8, 6, 6), np.float32), np.zeros((8, 6, 6), np.uint8)
+    levels[:4], levels[4:] = 5, 4
+    logits[3, 2:4, 2:4], logits[4, 2:4, 2:4] = 6, 5  # the break of C5 spreads into C4
+    logits[7, :2, :2] = 2  # and C4 has something of its own
+    torn = TornBone(logits, levels, np.zeros(3), np.ones(3))
+    assert torn.logit(5) == pytest.approx(6)
+    assert torn.logit(4) == pytest.approx(2)
 
 
 class BrightCubes(nn.Module):
@@ -81,8 +91,9 @@ def test_without_bone_or_without_weights_nothing_is_said(view, labels, context, 
 
 def test_torn_bone_raises_a_score_and_whole_bone_leaves_it():
     assert with_torn_bone(0.3, LEAST) == pytest.approx(0.3)
-    raised = [with_torn_bone(0.3, logit) for logit in (1.0, 2.0, 4.0)]
-    assert 0.3 <= raised[0] < raised[1] < raised[2] <= 1
+    assert with_torn_bone(0.3, TORN_FROM - 0.1) == pytest.approx(0.3)
+    raised = [with_torn_bone(0.3, TORN_FROM + more) for more in (0.5, 1.0, 4.0)]
+    assert 0.3 < raised[0] < raised[1] < raised[2] < 1
     assert with_torn_bone(0.0, 6.0) < with_torn_bone(0.5, 6.0)
 
 
