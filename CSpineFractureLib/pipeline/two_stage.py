@@ -174,7 +174,7 @@ def _vertebra(
     assessable = gate if gate is not True or visible == "full" else "the scan shows only part of this vertebra"
     probability = level_probability(level, suspicions) if assessable is True else None
     if torn is not None and probability is not None:
-        probability = with_torn_bone(probability, torn.logit(level.index + 1))
+        probability = with_torn_bone(probability, torn.logit(level.index + 1), level.index == 0)
     return VertebraFinding(
         id=f"vertebra-{name}",
         level=name,

@@ -94,6 +94,7 @@ def test_torn_bone_raises_a_score_and_whole_bone_leaves_it():
     assert with_torn_bone(0.3, TORN_FROM - 0.1) == pytest.approx(0.3)
     raised = [with_torn_bone(0.3, TORN_FROM + more) for more in (0.5, 1.0, 4.0)]
     assert 0.3 < raised[0] < raised[1] < raised[2] < 1
+    assert with_torn_bone(0.3, TORN_FROM + 0.5, is_c1=True) == pytest.approx(0.3)
     assert with_torn_bone(0.0, 6.0) < with_torn_bone(0.5, 6.0)
 
 
