@@ -85,6 +85,18 @@ def remove(name: Annotated[str, typer.Argument(help="A network that you installe
     typer.echo(f"Removed {entry.name} {entry.version}")
 
 
+@app.command("delta")
+def delta(
+    weights: Annotated[Path, typer.Argument(metavar="FILE", help="Made by 'cspine train ... --fine-tune'.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The .safetensors file to write.")],
+) -> None:
+    """Keep only what a further training changed, two bits of each weight: a seventh of the size, to ship it."""
+    from CSpineFractureLib.models.store import WeightsStore
+
+    base = WeightsStore().save_delta(weights, output)
+    typer.echo(f"{output}: {output.stat().st_size} bytes, changes of {base.name} {base.version} ({base.file})")
+
+
 def _entries(entries: list[ModelEntry], name: str | None) -> list[ModelEntry]:
     chosen = [entry for entry in entries if name in (None, entry.name)]
     if name is not None and not chosen:

@@ -21,6 +21,7 @@ MANIFEST_FILE = "manifest.json"
 class ModelEntry:
     """One network with weights; the fields of ``Resources/Models/manifest.schema.json``.
 
+    ``base`` is the file (``file``, ``size``, ``sha256``) that holds the weights which ``file`` only changes, if any.
     ``folder`` (where the manifest lies) and ``bundled`` (whether it came with the program) are not stored.
     """
 
@@ -38,6 +39,7 @@ class ModelEntry:
     file: str = ""
     size: int = 0
     sha256: str = ""
+    base: dict[str, Any] | None = None
     folder: Path = field(default=Path(), compare=False)
     bundled: bool = field(default=False, compare=False)
 
@@ -65,7 +67,14 @@ class ModelEntry:
         """As stored in a manifest."""
         document = asdict(self)
         del document["folder"], document["bundled"]
+        if self.base is None:
+            del document["base"]
         return document
+
+    @property
+    def before(self) -> ModelEntry | None:
+        """The entry that ``base`` would be, or None."""
+        return None if self.base is None else replace(self, **self.base, base=None)
 
 
 def read_manifest(folder: str | Path, bundled: bool = False) -> list[ModelEntry]:
@@ -126,7 +135,7 @@ def manifest_fault(document: Any) -> str | None:
 
 def as_metadata(entry: ModelEntry) -> dict[str, str]:
     """An entry as metadata for ``save_weights``, so that the file alone suffices to install it."""
-    document = {k: v for k, v in entry.to_dict().items() if k not in ("file", "size", "sha256")}
+    document = {k: v for k, v in entry.to_dict().items() if k not in ("file", "size", "sha256", "base")}
     return {SCHEMA: json.dumps(document, ensure_ascii=False, allow_nan=False)}
 
 
@@ -138,7 +147,7 @@ def from_metadata(metadata: dict[str, str], path: str | Path) -> ModelEntry:
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         message = f"{path} does not say which network it is: give a .safetensors file made by 'cspine train'."
         raise UserError(message) from error
-    return replace(entry, file="", size=0, sha256="", folder=Path(), bundled=False)
+    return replace(entry, file="", size=0, sha256="", base=None, folder=Path(), bundled=False)
 
 
 def _remedy(bundled: bool) -> str:

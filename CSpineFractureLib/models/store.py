@@ -22,6 +22,7 @@ from CSpineFractureLib.models.manifest import (
     write_manifest,
 )
 from CSpineFractureLib.models.registry import create, prepare_for_inference
+from CSpineFractureLib.models.weights_delta import add_delta, write_delta
 from CSpineFractureLib.models.weights_file import (
     REINSTALL,
     fill_from_bytes,
@@ -136,21 +137,19 @@ class WeightsStore:
         altered (another SHA-256), or those of another network.
         """
         entry = self.find(what, profile) if isinstance(what, str) else what
-        data = self._checked_bytes(entry)
-        module = prepare_for_inference(fill_from_bytes(self._network(entry), data, entry.path))
-        return module.to(device), entry.info
+        return prepare_for_inference(self._filled(entry)).to(device), entry.info
 
     def load_for_training(
         self, task: str, profile: str | None = None, name: str | None = None
     ) -> tuple[nn.Module, ModelInfo]:
         """What ``find`` finds, on the CPU, as it was trained: not fused, in training mode, with gradients."""
         entry = self.find(task, profile, name)
-        module = fill_from_bytes(self._network(entry), self._checked_bytes(entry), entry.path)
-        return module.float().train(), entry.info
+        return self._filled(entry).float().train(), entry.info
 
     def verify(self, entry: ModelEntry) -> None:
-        """Raise UserError when an entry's file is missing, truncated or altered."""
-        self._checked_bytes(entry)
+        """Raise UserError when a file of an entry is missing, truncated or altered."""
+        for one in filter(None, (entry.before, entry)):
+            self._checked_bytes(one)
 
     def install(self, weights: str | Path, entry: ModelEntry | None = None) -> ModelEntry:
         """Copy a safetensors file into the user's folder and enter it in the manifest there.
@@ -200,6 +199,28 @@ class WeightsStore:
         write_manifest(self.user, after)
         self._delete_unused(before, after)
         return gone
+
+    def save_delta(self, weights: str | Path, path: str | Path) -> ModelEntry:
+        """Write how weights of 'cspine train' differ from those of the same name here (see ``weights_delta``).
+
+        Returns the entry of those. Raises UserError when there are none, when they are of another network, and when a
+        file cannot be read or written.
+        """
+        trained = from_metadata(read_metadata(weights), weights)
+        base = self.find(trained.task, name=trained.name)
+        if base.base is not None or (base.architecture, base.arguments) != (trained.architecture, trained.arguments):
+            message = f"{base.name} {base.version} cannot be the base of {weights}: it is no such network or a delta."
+            raise UserError(message)
+        after = fill_from_bytes(self._network(trained), read_bytes(weights), weights)
+        write_delta(after, self._filled(base), path)
+        return base
+
+    def _filled(self, entry: ModelEntry) -> nn.Module:
+        """The network with its weights, which may be those of another file and what ``entry.file`` changes in them."""
+        whole = entry.before or entry
+        data = self._checked_bytes(entry)
+        module = fill_from_bytes(self._network(entry), self._checked_bytes(whole) if entry.base else data, whole.path)
+        return add_delta(module, data, entry.path) if entry.base else module
 
     def _checked_bytes(self, entry: ModelEntry) -> bytes:
         """The file's content, which is what gets loaded, after comparing its size and SHA-256 with the manifest."""

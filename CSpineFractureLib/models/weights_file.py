@@ -37,17 +37,26 @@ def save_weights(
     ``metadata``: names to strings, kept in the file's header. Raises ValueError when a weight is not finite, UserError
     when the file cannot be written.
     """
-    path = Path(path)
     tensors = {}
     for name, tensor in model.state_dict().items():
         tensor = tensor.detach().cpu()
         if tensor.is_floating_point():
-            if not torch.isfinite(tensor).all():
-                message = f"The weights are damaged: {name} has values that are not finite."
-                raise ValueError(message)
             fits = tensor.ndim > 1 and (dtype != torch.float16 or float(tensor.abs().max()) < _LARGEST_HALF)
             tensor = tensor.to(dtype if fits else torch.float32)
         tensors[name] = tensor.clone(memory_format=torch.contiguous_format)
+    return save_tensors(tensors, path, metadata)
+
+
+def save_tensors(tensors: dict[str, torch.Tensor], path: str | Path, metadata: dict[str, str] | None = None) -> Path:
+    """Write tensors as safetensors; the file is whole or absent.
+
+    Raises ValueError when a number is not finite, UserError when the file cannot be written.
+    """
+    path = Path(path)
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            message = f"The weights are damaged: {name} has values that are not finite."
+            raise ValueError(message)
     temporary: str | None = None
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")

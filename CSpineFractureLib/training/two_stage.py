@@ -60,7 +60,7 @@ class TwoStagePlan:
             detector=DetectorPlan(steps=800),
             classifier=classifier,
             fractures=DetectorPlan(steps=400),
-            volume=FCNPlan(steps=1000),
+            volume=FCNPlan(steps=1000, learning_rate=1e-3),
             **values,
         )
 
