@@ -86,14 +86,14 @@ def torn_bone(view: CanonicalView, labels: np.ndarray, context: RunContext) -> T
     )
     network, _ = context.load(VOLUME)
 
-    def look(parts: list[tuple[slice, slice]], device: str) -> list[np.ndarray]:
+    def look(looks: list[tuple[slice, slice, bool]], device: str) -> list[np.ndarray]:
         if device != context.device:  # whose memory was short
             network.to(device)
         answers = []
-        for own, wide in parts:
+        for own, wide, is_mirrored in looks:
             with torch.inference_mode():
                 seen = fcn_input(torch.from_numpy(hu[wide])[None].to(device))
-                logits = (network(seen)[0] + network(seen.flip(4))[0].flip(2)) / 2
+                logits = network(seen.flip(4))[0].flip(2) if is_mirrored else network(seen)[0]
             first = (own.start - wide.start) // CELL
             answers.append(logits[first : first + (own.stop - own.start) // CELL].float().cpu().numpy())
         return answers
@@ -101,9 +101,9 @@ def torn_bone(view: CanonicalView, labels: np.ndarray, context: RunContext) -> T
     with context.stage("torn-bone", 1, "Looking for torn bone"):
         hu = coarse_hu(view.hu[seen], view.spacing_mm, context.each, grid)
         hu = np.pad(hu, [(0, -n % MULTIPLE) for n in hu.shape], mode="edge")
-        parts = _parts(len(hu))
-        found = context.run_batches("torn-bone", look, parts, 1, "Looking for torn bone", side_by_side=True)
-        logits = np.concatenate(found)
+        looks = [(*part, is_mirrored) for part in _parts(len(hu)) for is_mirrored in (False, True)]
+        found = context.run_batches("torn-bone", look, looks, 1, "Looking for torn bone", side_by_side=True)
+        logits = (np.concatenate(found[::2]) + np.concatenate(found[1::2])) / 2
     starts = np.array([one.start for one in seen])
     first = from_coarse(np.full(3, (CELL - 1) / 2), view.spacing_mm, grid) + starts
     step = CELL * VOXEL_MM / spacing

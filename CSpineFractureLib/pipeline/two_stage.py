@@ -82,10 +82,11 @@ def run(volume: CTVolume, context: RunContext) -> StudyOutput:
     notices = context.start(scan_warnings, view, np.array(centres), is_whole, np.array(bodies))
     if suspicions:
         explain_slices(view, suspicions, context)
-    torn = torn_bone(view, labels, context) if gate is True else None
     shown = calibration.slices(suspicions) if calibration else suspicions
     cam = context.start(cam_volume, view, shown, labels)
-    attribute(suspicions, labels, view)
+    attributed = context.start(attribute, suspicions, labels, view)
+    torn = torn_bone(view, labels, context) if gate is True else None
+    attributed.result()
     explain_absence([level_name(level.index) for level in levels], context, beyond_levels_mm(levels, view))
     if suspicions and not levels:
         context.warn("slices-without-levels", "Slices were judged, but it is not known which vertebrae they show.")
