@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -39,7 +40,7 @@ def run_batches(
         tensor) with one result per item. It moves its own network and tensors to ``device``, since that may change.
         A batch that ran out of memory is run again, so it should have no other effect.
     batch_size
-        Items per batch at first, at least 1.
+        Items per batch at first, at most; at least 1. A crew's batches are about equal, as many for each thread.
     device
         Where to begin. When memory does not suffice the batch is halved, down to a single item; when not even that
         fits on an accelerator, the rest runs on ``"cpu"``, with the first batch size again. Both stay so to the end.
@@ -73,7 +74,7 @@ def run_batches(
         if begun < len(items) and len(running) < most_started:
             if check_cancelled is not None:
                 check_cancelled()
-            batch = items[begun : begun + size]
+            batch = items[begun : begun + _next_size(len(items), begun, size, crew.size)]
             running.append((batch, crew.start(_attempt, function, batch, device)))
             continue
         batch, task = running.popleft()
@@ -102,6 +103,15 @@ def run_batches(
         if on_progress is not None:
             on_progress(len(results), len(items))
     return results
+
+
+def _next_size(count: int, begun: int, most: int, streams: int) -> int:
+    """Items of the next batch, at most ``most``; several streams have equal batches, each of them as many."""
+    if streams == 1:
+        return most
+    batches = streams * math.ceil(count / (most * streams))
+    ends = [count * n // batches for n in range(1, batches + 1)]
+    return min(most, next(end for end in ends if end > begun) - begun)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

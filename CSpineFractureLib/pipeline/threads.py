@@ -8,7 +8,6 @@ from pathlib import Path
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
     "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
 )
 
@@ -17,10 +16,12 @@ def prepare_process() -> None:
     """Give the numerical libraries as many threads as the process may use cores; variables already set are kept.
 
     Left alone they count every core of the machine, which in a container with a share of it is many times too many.
+    NumPy's products of matrices (OpenBLAS) are small, and its threads would wait for each other, spinning: one.
     """
     count = str(usable_cores())
     for name in _THREAD_VARIABLES:
         os.environ.setdefault(name, count)
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def usable_cores() -> int:

@@ -6,6 +6,7 @@ import torch
 
 from CSpineFractureLib.errors import Cancelled
 from CSpineFractureLib.models.batches import is_out_of_memory, run_batches
+from CSpineFractureLib.models.crew import Crew
 
 
 class Machine:
@@ -32,6 +33,15 @@ def test_results_come_in_order_one_per_item():
     machine = Machine(room=4)
     assert run(machine, list(range(10)), 4) == ([2 * n for n in range(10)], [])
     assert machine.calls == [(4, "tight"), (4, "tight"), (2, "tight")]
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(17, [4, 4, 4, 5]), (8, [4, 4]), (3, [1, 2]), (1, [1])])
+def test_two_streams_get_batches_of_about_equal_size_so_that_neither_waits_long(count, sizes):
+    machine = Machine(room=8)
+    with Crew(2) as crew:
+        answer = run(machine, list(range(count)), 8, "cpu", crew=crew)
+    assert answer == ([2 * n for n in range(count)], [])
+    assert sorted(size for size, _ in machine.calls) == sizes
 
 
 def test_no_items_need_no_call():

@@ -15,3 +15,9 @@ def test_a_number_the_user_has_set_is_kept(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     prepare_process()
     assert os.environ["OMP_NUM_THREADS"] == "3"
+
+
+def test_numpy_gets_one_thread_for_its_small_products(monkeypatch):
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    prepare_process()
+    assert os.environ["OPENBLAS_NUM_THREADS"] == "1"
