@@ -12,6 +12,8 @@ import torch
 
 from CSpineFractureLib.models.crew import Crew, Task
 
+LEAST = 2
+"""Items of a crew's smallest batches."""
 _OUT_OF_MEMORY = (
     "out of memory",
     "status_alloc_failed",
@@ -40,7 +42,7 @@ def run_batches(
         tensor) with one result per item. It moves its own network and tensors to ``device``, since that may change.
         A batch that ran out of memory is run again, so it should have no other effect.
     batch_size
-        Items per batch at first, at most; at least 1. A crew's batches are about equal, as many for each thread.
+        Items per batch at first, at most; at least 1. A crew's last batches are smaller (see ``_next_size``).
     device
         Where to begin. When memory does not suffice the batch is halved, down to a single item; when not even that
         fits on an accelerator, the rest runs on ``"cpu"``, with the first batch size again. Both stay so to the end.
@@ -74,7 +76,7 @@ def run_batches(
         if begun < len(items) and len(running) < most_started:
             if check_cancelled is not None:
                 check_cancelled()
-            batch = items[begun : begun + _next_size(len(items), begun, size, crew.size)]
+            batch = items[begun : begun + _next_size(len(items) - begun, size, crew.size)]
             running.append((batch, crew.start(_attempt, function, batch, device)))
             continue
         batch, task = running.popleft()
@@ -105,13 +107,10 @@ def run_batches(
     return results
 
 
-def _next_size(count: int, begun: int, most: int, streams: int) -> int:
-    """Items of the next batch, at most ``most``; several streams have equal batches, each of them as many."""
-    if streams == 1:
-        return most
-    batches = streams * math.ceil(count / (most * streams))
-    ends = [count * n // batches for n in range(1, batches + 1)]
-    return min(most, next(end for end in ends if end > begun) - begun)
+def _next_size(left: int, most: int, streams: int) -> int:
+    """Items of the next batch. Several streams get half of their share of what is left, at least ``LEAST``, so that
+    none waits long for another's last batch (guided self-scheduling: Polychronopoulos & Kuck, IEEE ToC 1987)."""
+    return most if streams == 1 else min(most, max(LEAST, math.ceil(left / (2 * streams))))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

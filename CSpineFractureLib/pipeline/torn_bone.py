@@ -101,13 +101,13 @@ def torn_bone(view: CanonicalView, labels: np.ndarray, context: RunContext) -> T
     with context.stage("torn-bone", 1, "Looking for torn bone"):
         hu = coarse_hu(view.hu[seen], view.spacing_mm, context.each, grid)
         hu = np.pad(hu, [(0, -n % MULTIPLE) for n in hu.shape], mode="edge")
+        first = from_coarse(np.full(3, (CELL - 1) / 2), view.spacing_mm, grid) + [one.start for one in seen]
+        step = CELL * VOXEL_MM / spacing
+        levels = context.start(_levels_at, labels, tuple(n // CELL for n in hu.shape), first, step)
         looks = [(*part, is_mirrored) for part in _parts(len(hu)) for is_mirrored in (False, True)]
         found = context.run_batches("torn-bone", look, looks, 1, "Looking for torn bone", side_by_side=True)
         logits = (np.concatenate(found[::2]) + np.concatenate(found[1::2])) / 2
-    starts = np.array([one.start for one in seen])
-    first = from_coarse(np.full(3, (CELL - 1) / 2), view.spacing_mm, grid) + starts
-    step = CELL * VOXEL_MM / spacing
-    return TornBone(logits, _levels_at(labels, logits.shape, first, step), first, step)
+        return TornBone(logits, levels.result(), first, step)
 
 
 def _parts(height: int) -> list[tuple[slice, slice]]:

@@ -12,7 +12,8 @@ where these are calibrated (see ``calibrated``), slices, levels and study are sh
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -69,19 +70,15 @@ def run(volume: CTVolume, context: RunContext) -> StudyOutput:
     if calibration:
         threshold = calibration.level_map.score(threshold)
     found = find_levels(view, context)
-    levels, labels, places, suspicions = _segmented_and_classified(view, found, context)
-    centres = [
-        context.start(_centre, level, labels, places[level.index + 1], view, found.column is not None)
-        for level in levels
-    ]
-    centres = [centre.result() for centre in centres]
+    segments, suspicions = _segmented_and_classified(view, found, context)
+    levels, labels, places, centres = segments
     is_gated = context.threshold("resolution_gate", 1.0) > 0  # off: to measure what coarse voxels lead to
     gate = fracture_assessable(view.spacing_mm, volume.slice_thickness_mm) if is_gated else True
     is_whole = bool(levels) and levels[-1].index + 1 == C7
     bodies = [centre for level, centre in zip(levels, centres, strict=True) if level.index > 1 and gate is True]
-    notices = context.start(scan_warnings, view, np.array(centres), is_whole, np.array(bodies))
     if suspicions:
         explain_slices(view, suspicions, context)
+    notices = context.start(scan_warnings, view, np.array(centres), is_whole, np.array(bodies))
     shown = calibration.slices(suspicions) if calibration else suspicions
     cam = context.start(cam_volume, view, shown, labels)
     attributed = context.start(attribute, suspicions, labels, view)
@@ -117,35 +114,56 @@ def run(volume: CTVolume, context: RunContext) -> StudyOutput:
     return StudyOutput(result, view.to_stored(labels), cam, cam_matrix, cam_slices(view, shown))
 
 
+class Segments(NamedTuple):
+    """The levels that are shown, from top to bottom, their labels (canonical, uint8 ``[k, j, i]``), the block of each
+    label, and the middle of each level's body (RAS mm)."""
+
+    levels: list[FusedLevel]
+    labels: np.ndarray
+    places: dict[int, Place]
+    centres: list[list[float]]
+
+
 def _segmented_and_classified(
     view: CanonicalView, found: FoundColumn, context: RunContext
-) -> tuple[list[FusedLevel], np.ndarray, dict[int, Place], list[SliceSuspicion]]:
-    """The levels that are shown, their labels, the block of each label, and the classified slices.
+) -> tuple[Segments, list[SliceSuspicion]]:
+    """The segments and the classified slices.
 
     Slices are classified while segments are made, as if all levels were shown; where one is not, once more.
     """
-    segments = context.start(segment_levels, view, found.levels, found.slices, found.column, context.check_cancelled)
+    least = context.threshold("level_confidence", LEAST_CONFIDENCE)
+    task = context.start(_segments, view, found, least, context.check_cancelled)
     suspicions = classify_slices(view, found.levels, context)
     with context.stage("segment", len(found.levels), "Segmenting C1-C7"):
-        labels = segments.result()
-        places = label_places(labels)
-        levels = [one for one in found.levels if _worth(one, labels, places.get(one.index + 1), view, context)]
-        for number in set(places) - {level.index + 1 for level in levels}:
-            labels[places[number]][labels[places[number]] == number] = 0
-    if len(levels) < len(found.levels):
-        suspicions = classify_slices(view, levels, context)
-    return levels, labels, places, suspicions
+        segments = task.result()
+    if len(segments.levels) < len(found.levels):
+        suspicions = classify_slices(view, segments.levels, context)
+    return segments, suspicions
 
 
-def _worth(
-    level: FusedLevel, labels: np.ndarray, place: Place | None, view: CanonicalView, context: RunContext
-) -> bool:
-    """A level needs some confidence and some bone, in ``place``; anything less is not shown."""
+def _segments(
+    view: CanonicalView, found: FoundColumn, least_confidence: float, check_cancelled: Callable[[], None]
+) -> Segments:
+    labels = segment_levels(view, found.levels, found.slices, found.column, check_cancelled)
+    places = label_places(labels)
+    levels = [
+        level
+        for level in found.levels
+        if level.slab.confidence >= least_confidence and _has_bone(level, labels, places.get(level.index + 1), view)
+    ]
+    for number in set(places) - {level.index + 1 for level in levels}:
+        labels[places[number]][labels[places[number]] == number] = 0
+    is_located = found.column is not None
+    centres = [_centre(level, labels, places[level.index + 1], view, is_located) for level in levels]
+    return Segments(levels, labels, places, centres)
+
+
+def _has_bone(level: FusedLevel, labels: np.ndarray, place: Place | None, view: CanonicalView) -> bool:
+    """A level with less bone, in ``place``, is not shown."""
     if place is None:
         return False
-    least = context.threshold("level_confidence", LEAST_CONFIDENCE)
     bone = float((labels[place] == level.index + 1).sum()) * float(np.prod(view.spacing_mm))
-    return level.slab.confidence >= least and bone >= LEAST_VOLUME_MM3
+    return bone >= LEAST_VOLUME_MM3
 
 
 def _centre(level: FusedLevel, labels: np.ndarray, place: Place, view: CanonicalView, is_located: bool) -> list[float]:

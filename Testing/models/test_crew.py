@@ -69,9 +69,9 @@ def test_batches_of_a_crew_run_at_once_and_their_results_stay_in_order(crew):
         both.wait(10)
         return [2 * item for item in batch]
 
-    answer = run_batches(work, range(12), 3, crew=crew, on_progress=lambda *done: seen.append(done))
-    assert answer == [2 * n for n in range(12)]
-    assert seen == [(3, 12), (6, 12), (9, 12), (12, 12)]
+    answer = run_batches(work, range(16), 4, crew=crew, on_progress=lambda *done: seen.append(done))
+    assert answer == [2 * n for n in range(16)]
+    assert seen == [(4, 16), (7, 16), (10, 16), (12, 16), (14, 16), (16, 16)]
 
 
 def test_progress_and_cancelling_stay_in_the_calling_thread(crew):
