@@ -21,6 +21,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from CSpineFractureLib.models.quick_torchvision import import_torchvision
+
 _SWITCHES = {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false", "YOLO_VERBOSE": "false", "ULTRALYTICS_SAFE_LOAD": "1"}
 
 
@@ -32,7 +34,7 @@ def ultralytics_parts() -> SimpleNamespace:
     (``str -> dict``: a network definition of the package, by its path below ``cfg/models`` without ``.yaml``).
     """
     with _process_settings_kept():
-        import torchvision  # noqa: F401  (ultralytics uses torchvision's NMS only where it is imported already)
+        import_torchvision()  # ultralytics uses its NMS only where it is imported already
         from ultralytics.cfg import get_cfg
         from ultralytics.nn.tasks import DetectionModel
         from ultralytics.utils import LOGGER, ROOT, SETTINGS, YAML
